@@ -1,0 +1,607 @@
+/**
+ * Takes deliveries in, gives tasks to the worker host, and turns whatever ends a task into exactly one result.
+ *
+ * I1  A delivery is acked only once its task is durable and owns a slot of its language or one of `reserve` places. A delivery
+ *     that has waited PLACE_WAIT_MS for a place goes back to the broker, and consuming pauses until a place frees.
+ * I2  Every acked task ends in one terminal result: the worker's own, or a named failure packed here.
+ * I3  A task id that was seen is never started again because of a delivery.
+ * I5  A task is given to the host only after STARTED is durable; with a free slot RECEIVED and STARTED are one record.
+ * I6  Waiting tasks keep no body in memory: the journal has it.
+ *
+ *   delivery ─▶ pending (unacked, no place) ─▶ accepting ─▶ waiting ─▶ starting ─▶ running ─▶ done ─▶ (outbox)
+ */
+import { randomBytes } from 'node:crypto';
+
+import type { Clock, Timer } from '../base/clock.ts';
+import { InvariantError, errorText } from '../base/errors.ts';
+import type { Logger } from '../base/logger.ts';
+import { detach } from '../base/logger.ts';
+import { TASK_OUTPUT_HEADER } from '../protocol/amqp-headers.ts';
+import type {
+  AgentToHostFrame,
+  DegradedFrame,
+  FailedFrame,
+  ReadyFrame,
+  ResultFrame,
+  TaskFrame,
+  TaskOutput,
+} from '../protocol/host-frames.ts';
+import type { Language } from '../protocol/serialization.ts';
+import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
+
+import { readDelivery } from './incoming-task.ts';
+import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
+import type { Journal, RecoveredTask } from './journal/journal.ts';
+import type { ResultOutbox } from './result-outbox.ts';
+import { packFailure } from './task-failure.ts';
+import type { TaskFailure } from './task-failure.ts';
+import type { TaskStatuses } from './task-statuses.ts';
+
+const PLACE_WAIT_MS = 10 * 60 * 1000;
+
+type Phase = 'accepting' | 'waiting' | 'starting' | 'running' | 'done';
+
+/** A task that the agent answers for. */
+interface LiveTask {
+  readonly taskId: string;
+  readonly meta: TaskMeta;
+  phase: Phase;
+  /** How often it was started; the retry policy counts it. */
+  attempts: number;
+  /** Of the current attempt. */
+  nonce: string;
+  /** Settles when the journal has the task, or has refused it. */
+  accepted: Promise<void>;
+}
+
+/** A delivery without a place; its consumer is the only one that can ack it. */
+interface PendingDelivery {
+  readonly delivery: Delivery;
+  readonly consumer: AmqpConsumer;
+  readonly taskId: string;
+  readonly meta: TaskMeta;
+  readonly since: number;
+}
+
+/** Why consuming is paused. */
+export type PauseReason = 'no-place' | 'journal-full';
+
+/** Settings and collaborators of the dispatcher. */
+export interface DispatcherOptions {
+  readonly rules: AdmissionRules;
+  readonly reserve: number;
+  readonly maxRetries: number;
+  readonly taskTimeoutMs: number;
+  readonly journal: Journal;
+  readonly outbox: ResultOutbox;
+  readonly statuses: TaskStatuses;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly sendToHost: (frame: AgentToHostFrame, body?: Uint8Array) => boolean;
+  readonly pauseConsuming: (reason: PauseReason) => void;
+  readonly resumeConsuming: (reason: PauseReason) => void;
+}
+
+/** Counts for `status` and the heartbeat. */
+export interface DispatcherCounts {
+  readonly running: number;
+  readonly waiting: number;
+  readonly pending: number;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly duplicates: number;
+  readonly slots: Readonly<Record<Language, number>>;
+  readonly degraded: Readonly<Partial<Record<Language, string>>>;
+}
+
+const LANGUAGES: readonly Language[] = ['javascript', 'python'];
+
+/** Owns every task between its delivery and its result. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #tasks = new Map<string, LiveTask>();
+  readonly #waiting: Record<Language, LiveTask[]> = { javascript: [], python: [] };
+  readonly #running: Record<Language, number> = { javascript: 0, python: 0 };
+  readonly #slots: Record<Language, number> = { javascript: 0, python: 0 };
+  /** Why no worker of a language can be started. */
+  readonly #degraded = new Map<Language, string>();
+  #pending: PendingDelivery[] = [];
+  #pendingTimer: Timer | undefined;
+  #acceptingCount = 0;
+  #succeeded = 0;
+  #failed = 0;
+  #duplicates = 0;
+  #journalFull = false;
+  #quiesced = false;
+  #idleWaiters: (() => void)[] = [];
+  readonly #noncePrefix = randomBytes(6).toString('base64url');
+  #nonceCounter = 0;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    options.journal.onFullChange((full) => {
+      this.#onJournalFull(full);
+    });
+  }
+
+  get counts(): DispatcherCounts {
+    return {
+      running: this.#running.javascript + this.#running.python,
+      waiting: this.#waitingCount(),
+      pending: this.#pending.length,
+      succeeded: this.#succeeded,
+      failed: this.#failed,
+      duplicates: this.#duplicates,
+      slots: { ...this.#slots },
+      degraded: Object.fromEntries(this.#degraded),
+    };
+  }
+
+  /** Tasks that the agent holds, for `agent tasks`. */
+  get tasks(): readonly { taskId: string; functionId: string; language: Language; phase: Phase }[] {
+    return [...this.#tasks.values()].map(({ taskId, meta, phase }) => ({
+      taskId,
+      functionId: meta.functionId,
+      language: meta.language,
+      phase,
+    }));
+  }
+
+  /** Takes over what an earlier run left in the journal: publishes, queues, retries or fails it by name (I5). */
+  recover(recovered: readonly RecoveredTask[]): void {
+    for (const { taskId, state, attempts, meta } of recovered) {
+      const task: LiveTask = {
+        taskId,
+        meta: meta as unknown as TaskMeta,
+        phase: state === 'done' ? 'done' : 'waiting',
+        attempts,
+        nonce: '',
+        accepted: Promise.resolve(),
+      };
+      this.#tasks.set(taskId, task);
+      if (state === 'done') {
+        this.#options.outbox.republish(taskId);
+      } else if (state === 'received' || attempts <= this.#retriesOf(task)) {
+        this.#waiting[task.meta.language].push(task);
+      } else {
+        this.#fail(task, {
+          code: 'AGENT_RESTARTED',
+          message:
+            'the agent ended while this task was running, so whether it finished is not known; ' +
+            'submit it again if it may run twice, or set max_retries in its resource_specification',
+        });
+      }
+    }
+    this.#pump();
+  }
+
+  /** Takes a delivery from the broker. Never throws. */
+  offer(delivery: Delivery, consumer: AmqpConsumer): void {
+    const incoming = readDelivery(delivery, this.#options.rules);
+    if (incoming.kind === 'garbage') {
+      this.#options.logger.error({ reason: incoming.reason }, 'rejected a message that is no task');
+      consumer.reject(delivery.deliveryTag);
+      return;
+    }
+    const { taskId } = incoming;
+    if (this.#isDuplicate(taskId, delivery, consumer)) {
+      return;
+    }
+    if (incoming.kind === 'refused') {
+      const meta: TaskMeta = { functionId: '', language: 'python' };
+      this.#accept({ delivery, consumer, taskId, meta, since: 0 }, (task) => {
+        this.#options.logger.info({ taskId, code: incoming.failure.code }, 'refused a task');
+        this.#fail(task, incoming.failure);
+      });
+      return;
+    }
+    const pending = { delivery, consumer, taskId, meta: incoming.meta, since: this.#options.clock.monotonicMs() };
+    if (this.#journalFull || this.#quiesced || !this.#hasPlace(incoming.meta.language)) {
+      this.#pending.push(pending);
+      this.#armPendingTimer();
+    } else {
+      this.#take(pending);
+    }
+  }
+
+  /** The consumer has ended: its deliveries cannot be acked any more and will come again. */
+  forget(consumer: AmqpConsumer): void {
+    this.#pending = this.#pending.filter((pending) => pending.consumer !== consumer);
+    this.#armPendingTimer();
+  }
+
+  /** Accepts nothing more and starts nothing more; gives unacked deliveries back to the broker. */
+  quiesce(): void {
+    this.#quiesced = true;
+    for (const { delivery, consumer } of this.#pending.splice(0)) {
+      consumer.requeue(delivery.deliveryTag);
+    }
+    this.#armPendingTimer();
+  }
+
+  /** Resolves when no task runs any more. Never rejects: bound it. */
+  async drained(): Promise<void> {
+    if (this.#runningCount() === 0) {
+      return;
+    }
+    await new Promise<void>((resolve) => {
+      this.#idleWaiters.push(resolve);
+    });
+  }
+
+  /** Ends every running task with a named failure, because the agent stops. */
+  failRunning(failure: TaskFailure): void {
+    for (const task of this.#tasks.values()) {
+      if (task.phase === 'running' || task.phase === 'starting') {
+        this.#leaveSlot(task);
+        this.#fail(task, failure);
+      }
+    }
+  }
+
+  /** The broker has the result. */
+  onConfirmed(taskId: string): void {
+    this.#tasks.delete(taskId);
+  }
+
+  onHostReady(frame: ReadyFrame): void {
+    for (const language of LANGUAGES) {
+      this.#slots[language] = frame[language];
+      if (frame[language] > 0) {
+        this.#degraded.delete(language);
+      }
+    }
+    this.#pump();
+  }
+
+  onHostResult(frame: ResultFrame, body: Buffer): void {
+    const task = this.#runningTask(frame);
+    if (task === undefined) {
+      return;
+    }
+    this.#leaveSlot(task);
+    // The frame's bytes are a view of the socket's buffer.
+    this.#finish(task, Buffer.from(body), outputHeaders(frame.output), frame.failed);
+    this.#pump();
+  }
+
+  onHostFailed(frame: FailedFrame): void {
+    const task = this.#runningTask(frame);
+    if (task === undefined) {
+      return;
+    }
+    this.#leaveSlot(task);
+    this.#failOrRetry(task, { code: frame.code, message: frame.message }, frame.worker_lost, frame.output);
+    this.#pump();
+  }
+
+  onHostDegraded({ language, reason }: DegradedFrame): void {
+    this.#options.logger.error({ language, reason }, 'no worker of this language can be started');
+    this.#degraded.set(language, reason);
+    this.#pump();
+  }
+
+  /** The host is gone with everything that ran in it. */
+  onHostLost(reason: string): void {
+    this.#slots.javascript = 0;
+    this.#slots.python = 0;
+    for (const task of [...this.#tasks.values()]) {
+      if (task.phase === 'running') {
+        this.#leaveSlot(task);
+        this.#failOrRetry(
+          task,
+          { code: 'WORKER_EXITED', message: `the worker host ended under this task: ${reason}` },
+          true,
+        );
+      }
+    }
+  }
+
+  /** No host can be started: waiting tasks are failed with what it said rather than kept in silence. */
+  onHostBroken(reason: string): void {
+    for (const language of LANGUAGES) {
+      this.#degraded.set(language, reason);
+    }
+    const failure: TaskFailure = { code: 'WORKER_START_FAILED', message: `the worker host does not start: ${reason}` };
+    for (const language of LANGUAGES) {
+      for (const task of this.#waiting[language].splice(0)) {
+        this.#fail(task, failure);
+      }
+    }
+  }
+
+  #isDuplicate(taskId: string, delivery: Delivery, consumer: AmqpConsumer): boolean {
+    const live = this.#tasks.get(taskId);
+    if (live === undefined && this.#options.journal.lookup(taskId) === 'new') {
+      return this.#isDuplicatePending(taskId, delivery, consumer);
+    }
+    this.#duplicates += 1;
+    this.#options.logger.debug({ taskId, redelivered: delivery.redelivered }, 'task is known, not started again');
+    // A task that is being accepted is not durable yet; its ack waits for that like the first one's.
+    (live?.accepted ?? Promise.resolve()).then(
+      () => consumer.ack(delivery.deliveryTag),
+      () => {
+        consumer.requeue(delivery.deliveryTag);
+      },
+    );
+    return true;
+  }
+
+  /** The same task delivered twice while neither delivery has a place: one of them is enough. */
+  #isDuplicatePending(taskId: string, delivery: Delivery, consumer: AmqpConsumer): boolean {
+    if (!this.#pending.some((pending) => pending.taskId === taskId && pending.consumer === consumer)) {
+      return false;
+    }
+    this.#duplicates += 1;
+    consumer.ack(delivery.deliveryTag);
+    return true;
+  }
+
+  #waitingCount(): number {
+    return this.#waiting.javascript.length + this.#waiting.python.length;
+  }
+
+  #runningCount(): number {
+    return this.#running.javascript + this.#running.python;
+  }
+
+  /** A language whose workers cannot start lets one task through at a time: the host fails it with the reason. */
+  #slotsOf(language: Language): number {
+    return this.#degraded.has(language) ? Math.max(1, this.#slots[language]) : this.#slots[language];
+  }
+
+  #hasSlot(language: Language): boolean {
+    return this.#running[language] < this.#slotsOf(language) && this.#waiting[language].length === 0;
+  }
+
+  #hasPlace(language: Language): boolean {
+    return this.#hasSlot(language) || this.#waitingCount() + this.#acceptingCount < this.#options.reserve;
+  }
+
+  /** Gives a delivery a slot or a place of the reserve. */
+  #take(pending: PendingDelivery): void {
+    const { language } = pending.meta;
+    if (!this.#hasSlot(language)) {
+      this.#accept(pending, (task) => {
+        task.phase = 'waiting';
+        this.#waiting[language].push(task);
+        this.#pump();
+      });
+      return;
+    }
+    this.#running[language] += 1;
+    this.#accept(
+      pending,
+      (task) => {
+        this.#giveToHost(task, pending.delivery.body);
+      },
+      true,
+    );
+  }
+
+  /** Makes a delivery durable, acks it, then goes on with `next`. */
+  #accept(pending: PendingDelivery, next: (task: LiveTask) => void, started = false): void {
+    const { taskId, meta, delivery, consumer } = pending;
+    const { journal, statuses } = this.#options;
+    const task: LiveTask = {
+      taskId,
+      meta,
+      phase: 'accepting',
+      attempts: started ? 1 : 0,
+      nonce: '',
+      accepted: journal.received(
+        { taskId, meta: meta as unknown as Record<string, unknown>, body: delivery.body },
+        started,
+      ),
+    };
+    this.#tasks.set(taskId, task);
+    if (!started) {
+      this.#acceptingCount += 1;
+    }
+    task.accepted.then(
+      () => {
+        if (!started) {
+          this.#acceptingCount -= 1;
+        }
+        consumer.ack(delivery.deliveryTag);
+        statuses.record(taskId, 'received');
+        next(task);
+      },
+      (error: unknown) => {
+        this.#tasks.delete(taskId);
+        if (started) {
+          this.#running[meta.language] -= 1;
+        } else {
+          this.#acceptingCount -= 1;
+        }
+        this.#options.logger.error({ taskId, reason: errorText(error) }, 'task could not be journalled, not accepted');
+        this.#onJournalFull(true);
+        this.#pending.push(pending);
+      },
+    );
+  }
+
+  /** Starts what waits and accepts what is pending, as far as there is room. */
+  #pump(): void {
+    if (this.#quiesced) {
+      return;
+    }
+    for (const language of LANGUAGES) {
+      const waiting = this.#waiting[language];
+      while (waiting.length > 0 && this.#running[language] < this.#slotsOf(language)) {
+        this.#start(waiting.shift() as LiveTask);
+      }
+    }
+    if (this.#journalFull || this.#pending.length === 0) {
+      return;
+    }
+    const left: PendingDelivery[] = [];
+    for (const pending of this.#pending) {
+      if (this.#hasPlace(pending.meta.language)) {
+        this.#take(pending);
+      } else {
+        left.push(pending);
+      }
+    }
+    const freed = left.length < this.#pending.length;
+    this.#pending = left;
+    if (freed) {
+      this.#armPendingTimer();
+    }
+    if (left.length === 0) {
+      this.#options.resumeConsuming('no-place');
+    }
+  }
+
+  #start(task: LiveTask): void {
+    task.phase = 'starting';
+    task.attempts += 1;
+    this.#running[task.meta.language] += 1;
+    detach(this.#options.logger, 'starting a task', this.#startFromJournal(task));
+  }
+
+  async #startFromJournal(task: LiveTask): Promise<void> {
+    const { journal, logger } = this.#options;
+    try {
+      const [body] = await Promise.all([journal.readTask(task.taskId), journal.started(task.taskId)]);
+      if (task.phase === 'starting') {
+        this.#giveToHost(task, body);
+      }
+    } catch (error) {
+      if (task.phase !== 'starting') {
+        return;
+      }
+      logger.error({ taskId: task.taskId, reason: errorText(error) }, 'task could not be started from the journal');
+      this.#leaveSlot(task);
+      this.#fail(task, {
+        code: 'ENVELOPE_INVALID',
+        message: `the agent could not read this task back from its journal: ${errorText(error)}`,
+      });
+    }
+  }
+
+  #giveToHost(task: LiveTask, body: Buffer): void {
+    this.#nonceCounter += 1;
+    task.nonce = `${this.#noncePrefix}${this.#nonceCounter.toString(36)}`;
+    task.phase = 'running';
+    const { resultSerializers, resourceSpecification, language } = task.meta;
+    const timeoutMs = this.#timeoutOf(task);
+    const frame: TaskFrame = {
+      type: 'task',
+      task_id: task.taskId,
+      nonce: task.nonce,
+      language,
+      ...(timeoutMs > 0 && { timeout_ms: timeoutMs }),
+      ...(resultSerializers !== undefined && { result_serializers: resultSerializers }),
+      ...(resourceSpecification !== undefined && { resource_specification: resourceSpecification }),
+    };
+    this.#options.statuses.record(task.taskId, 'running');
+    if (!this.#options.sendToHost(frame, body)) {
+      this.#leaveSlot(task);
+      this.#failOrRetry(task, { code: 'WORKER_EXITED', message: 'the worker host ended before this task reached it' }, true);
+    }
+  }
+
+  #runningTask({ task_id: taskId, nonce }: ResultFrame | FailedFrame): LiveTask | undefined {
+    const task = this.#tasks.get(taskId);
+    if (task?.phase !== 'running' || task.nonce !== nonce) {
+      this.#options.logger.warn({ taskId }, 'worker host answered a task that it does not hold, ignored');
+      return undefined;
+    }
+    return task;
+  }
+
+  #leaveSlot(task: LiveTask): void {
+    this.#running[task.meta.language] -= 1;
+    if (this.#runningCount() === 0) {
+      for (const resolve of this.#idleWaiters.splice(0)) {
+        resolve();
+      }
+    }
+  }
+
+  #failOrRetry(task: LiveTask, failure: TaskFailure, workerLost: boolean, output?: TaskOutput): void {
+    if (workerLost && task.attempts <= this.#retriesOf(task) && !this.#quiesced) {
+      this.#options.logger.warn({ taskId: task.taskId, attempts: task.attempts, code: failure.code }, 'starting a task again');
+      task.phase = 'waiting';
+      this.#waiting[task.meta.language].unshift(task);
+      this.#pump();
+      return;
+    }
+    this.#fail(task, failure, output);
+  }
+
+  #fail(task: LiveTask, failure: TaskFailure, output?: TaskOutput): void {
+    const endedAt = BigInt(Math.trunc(this.#options.clock.now())) * 1_000_000n;
+    this.#finish(task, packFailure(task.taskId, failure, endedAt), outputHeaders(output), true);
+  }
+
+  #finish(task: LiveTask, body: Buffer, headers: Readonly<Record<string, unknown>>, failed: boolean): void {
+    if (task.phase === 'done') {
+      throw new InvariantError(`task ${task.taskId} ended twice`);
+    }
+    task.phase = 'done';
+    if (failed) {
+      this.#failed += 1;
+    } else {
+      this.#succeeded += 1;
+    }
+    this.#options.statuses.drop(task.taskId);
+    const durable = this.#options.journal.done(task.taskId, { body, headers });
+    detach(this.#options.logger, 'journalling a result', durable);
+    this.#options.outbox.publish(task.taskId, { body, headers }, durable);
+  }
+
+  #retriesOf(task: LiveTask): number {
+    const wanted = task.meta.resourceSpecification?.['max_retries'];
+    return typeof wanted === 'number' && wanted >= 0 ? wanted : this.#options.maxRetries;
+  }
+
+  #timeoutOf(task: LiveTask): number {
+    const walltimeS = task.meta.resourceSpecification?.['walltime'];
+    const ownMs = typeof walltimeS === 'number' && walltimeS > 0 ? walltimeS * 1000 : 0;
+    const limitMs = this.#options.taskTimeoutMs;
+    return ownMs > 0 && limitMs > 0 ? Math.min(ownMs, limitMs) : Math.max(ownMs, limitMs);
+  }
+
+  #onJournalFull(full: boolean): void {
+    if (full === this.#journalFull) {
+      return;
+    }
+    this.#journalFull = full;
+    if (full) {
+      this.#options.logger.error({}, 'the journal takes no more tasks: free disk space or raise journal_bytes_max');
+      this.#options.pauseConsuming('journal-full');
+    } else {
+      this.#options.logger.info({}, 'the journal takes tasks again');
+      this.#options.resumeConsuming('journal-full');
+      this.#pump();
+    }
+  }
+
+  /** One timer for the oldest pending delivery (I1). */
+  #armPendingTimer(): void {
+    this.#pendingTimer?.cancel();
+    this.#pendingTimer = undefined;
+    const oldest = this.#pending[0];
+    if (oldest === undefined) {
+      return;
+    }
+    const { clock } = this.#options;
+    const dueMs = Math.max(0, oldest.since + PLACE_WAIT_MS - clock.monotonicMs());
+    this.#pendingTimer = clock.after(
+      dueMs,
+      () => {
+        this.#options.pauseConsuming('no-place');
+        for (const { delivery, consumer } of this.#pending.splice(0)) {
+          consumer.requeue(delivery.deliveryTag);
+        }
+      },
+      { background: true },
+    );
+  }
+}
+
+function outputHeaders(output: TaskOutput | undefined): Readonly<Record<string, unknown>> {
+  return output === undefined ? {} : { [TASK_OUTPUT_HEADER]: JSON.stringify(output) };
+}

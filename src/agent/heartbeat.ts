@@ -1,0 +1,137 @@
+/**
+ * Tells the hub that the endpoint lives, and what became of its tasks.
+ *
+ * One report as soon as there is a connection, then one per period, and between them one at most each STATUS_INTERVAL_MS while
+ * task states have changed. Heartbeats start before work and stop after it; the last one says `active: false`.
+ */
+import type { Clock, Timer } from '../base/clock.ts';
+import { errorText } from '../base/errors.ts';
+import type { Logger } from '../base/logger.ts';
+import { packEpStatusReport } from '../protocol/messages.ts';
+import type { PublishQueueInfo } from '../protocol/rest.ts';
+import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
+
+import type { TaskStatuses } from './task-statuses.ts';
+
+const STATUS_INTERVAL_MS = 1_000;
+
+/** Where heartbeats go at the moment. */
+interface Route {
+  readonly publisher: ConfirmPublisher;
+  readonly info: PublishQueueInfo;
+  readonly endpointId: string;
+}
+
+/** Settings of the heartbeat. */
+export interface HeartbeatOptions {
+  readonly periodMs: number;
+  readonly statuses: TaskStatuses;
+  /** `global_state` of the report, beside the period and `active`. */
+  readonly describe: () => Record<string, unknown>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Publishes heartbeats and task statuses. */
+export class Heartbeat {
+  readonly #options: HeartbeatOptions;
+  #route: Route | undefined;
+  #timer: Timer | undefined;
+  #statusTimer: Timer | undefined;
+  #stopped = false;
+  /** Monotonic time of the last confirmed report, for `status` and the watchdog. */
+  #confirmedAtMs: number | undefined;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+    options.statuses.onChange(() => {
+      this.#armStatusTimer();
+    });
+  }
+
+  /** Milliseconds since a report was confirmed; undefined if none was. */
+  get sinceConfirmedMs(): number | undefined {
+    return this.#confirmedAtMs === undefined ? undefined : this.#options.clock.monotonicMs() - this.#confirmedAtMs;
+  }
+
+  /** Tells where to publish from now on, and reports at once. @throws UnavailableError when the report is not confirmed. */
+  async begin(route: Route): Promise<void> {
+    this.#route = route;
+    await this.#publish(true);
+    this.#armTimer();
+  }
+
+  /** There is no connection. */
+  pause(): void {
+    this.#route = undefined;
+    this.#timer?.cancel();
+    this.#statusTimer?.cancel();
+    this.#statusTimer = undefined;
+  }
+
+  /** Last report, then silence. Never rejects. */
+  async finish(): Promise<void> {
+    this.#stopped = true;
+    if (this.#route !== undefined) {
+      await this.#report(false);
+    }
+    this.pause();
+  }
+
+  #armTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = this.#options.clock.after(this.#options.periodMs, () => {
+      this.#options.logger.trace({}, 'heartbeat');
+      this.#report(true).then(() => {
+        if (this.#route !== undefined && !this.#stopped) {
+          this.#armTimer();
+        }
+      }, this.#unexpected);
+    });
+  }
+
+  #armStatusTimer(): void {
+    if (this.#statusTimer !== undefined || this.#route === undefined || this.#stopped) {
+      return;
+    }
+    this.#statusTimer = this.#options.clock.after(STATUS_INTERVAL_MS, () => {
+      this.#statusTimer = undefined;
+      if (this.#options.statuses.size === 0) {
+        return;
+      }
+      this.#report(true).then(() => {
+        if (this.#options.statuses.size > 0) {
+          this.#armStatusTimer();
+        }
+      }, this.#unexpected);
+    });
+  }
+
+  readonly #unexpected = (error: unknown): void => {
+    this.#options.logger.error({ err: error }, 'heartbeat failed in an unforeseen way');
+  };
+
+  async #report(active: boolean): Promise<void> {
+    try {
+      await this.#publish(active);
+    } catch (error) {
+      this.#options.logger.debug({ reason: errorText(error) }, 'heartbeat not confirmed');
+    }
+  }
+
+  async #publish(active: boolean): Promise<void> {
+    const route = this.#route;
+    if (route === undefined) {
+      return;
+    }
+    const { statuses, describe, periodMs, clock } = this.#options;
+    const body = packEpStatusReport({
+      endpoint_id: route.endpointId,
+      global_state: { ...describe(), heartbeat_period: periodMs / 1000, active },
+      task_statuses: statuses.take(),
+    });
+    const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
+    await route.publisher.publish(exchange, routingKey, body, { mandatory: true, persistent: true });
+    this.#confirmedAtMs = clock.monotonicMs();
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * Registers the endpoint with the hub and holds what came back: queue infos, broker credentials, lease epoch.
+ *
+ * Sessions dial with what is held and ask for a renewal only when the broker refused it; two sessions that are refused
+ * at the same time share one renewal. Registration is retried for ever on what can pass (hub away), never on what cannot
+ * (credentials refused before the first registration, somebody else holds the lease).
+ */
+import { backoffDelayMs } from '../base/backoff.ts';
+import type { BackoffOptions } from '../base/backoff.ts';
+import { sleep } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
+import { AuthError, ConflictError, ProtocolError, errorText } from '../base/errors.ts';
+import type { Logger } from '../base/logger.ts';
+import type { HubClient } from '../client/hub-client.ts';
+import type { EndpointRegistered, EndpointRegistration } from '../protocol/rest.ts';
+
+import { thisProcess } from './agent-lock.ts';
+import type { AgentOptions } from './agent-options.ts';
+
+const RETRY: BackoffOptions = { baseMs: 250, maxMs: 30_000 };
+
+/** What the agent holds after registering. */
+export interface Registration {
+  readonly endpointId: string;
+  readonly epoch: number;
+  readonly response: EndpointRegistered;
+}
+
+type RegistrationOptions = Pick<
+  AgentOptions,
+  | 'name'
+  | 'displayName'
+  | 'metadata'
+  | 'allowedFunctions'
+  | 'endpointId'
+  | 'previousEpoch'
+  | 'takeover'
+  | 'saveRegistration'
+  | 'amqpPort'
+>;
+
+/** Keeps the endpoint registered. */
+export class Registrar {
+  readonly #options: RegistrationOptions;
+  readonly #hub: HubClient;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #stopped = new AbortController();
+  #current: Registration | undefined;
+  #inFlight: Promise<Registration> | undefined;
+  /** The last failed attempt in words, for `status` and for whoever waits for the start. */
+  #lastFailure: string | undefined;
+
+  constructor(options: RegistrationOptions, hub: HubClient, clock: Clock, logger: Logger) {
+    this.#options = options;
+    this.#hub = hub;
+    this.#clock = clock;
+    this.#logger = logger;
+  }
+
+  /** What is held, if anything. */
+  get current(): Registration | undefined {
+    return this.#current;
+  }
+
+  /** Why the last attempt failed; undefined once one succeeded. */
+  get lastFailure(): string | undefined {
+    return this.#lastFailure;
+  }
+
+  /**
+   * The registration, made if there is none or if the one with `refusedEpoch` is no longer accepted by the broker.
+   *
+   * @throws AuthError, ConflictError or ProtocolError when trying again cannot help; otherwise keeps trying until `stop`.
+   */
+  async obtain(refusedEpoch?: number): Promise<Registration> {
+    if (this.#current !== undefined && this.#current.epoch !== refusedEpoch) {
+      return this.#current;
+    }
+    this.#inFlight ??= this.#register().finally(() => {
+      this.#inFlight = undefined;
+    });
+    return await this.#inFlight;
+  }
+
+  /** Ends waiting for the hub. */
+  stop(): void {
+    this.#stopped.abort(new ConflictError('NOT_RUNNING', 'the agent is stopping'));
+  }
+
+  async #register(): Promise<Registration> {
+    for (let attempt = 0; ; attempt += 1) {
+      this.#stopped.signal.throwIfAborted();
+      try {
+        return await this.#attempt();
+      } catch (error) {
+        this.#lastFailure = errorText(error);
+        if (this.#isFinal(error)) {
+          throw error;
+        }
+        const delayMs = backoffDelayMs(attempt, RETRY);
+        const level = attempt === 0 ? 'warn' : 'debug';
+        this.#logger[level]({ err: error, attempt, delayMs }, 'registration failed, trying again');
+        await sleep(this.#clock, delayMs, this.#stopped.signal);
+      }
+    }
+  }
+
+  #isFinal(error: unknown): boolean {
+    // Once registered, a refused secret may be rotated back in: the agent keeps its tasks and asks again (design.md 6).
+    if (error instanceof AuthError) {
+      return this.#current === undefined;
+    }
+    return error instanceof ConflictError || error instanceof ProtocolError;
+  }
+
+  async #attempt(): Promise<Registration> {
+    const endpointId = this.#current?.endpointId ?? this.#options.endpointId;
+    const body = this.#body();
+    const response =
+      endpointId === undefined
+        ? await this.#hub.registerEndpoint(body, this.#stopped.signal)
+        : await this.#hub.updateEndpoint(endpointId, body, this.#stopped.signal);
+    const registration: Registration = {
+      endpointId: response.endpoint_id,
+      epoch: response.lease?.epoch ?? 0,
+      response: this.#withPort(response),
+    };
+    this.#current = registration;
+    this.#lastFailure = undefined;
+    await this.#options.saveRegistration({ endpointId: registration.endpointId, epoch: registration.epoch });
+    this.#logger.info({ endpointId: registration.endpointId, epoch: registration.epoch }, 'registered');
+    return registration;
+  }
+
+  #body(): EndpointRegistration {
+    const { name, displayName, metadata, allowedFunctions, previousEpoch, takeover } = this.#options;
+    const epoch = this.#current?.epoch ?? previousEpoch;
+    return {
+      endpoint_name: name,
+      ...(displayName !== undefined && { display_name: displayName }),
+      metadata,
+      ...(allowedFunctions !== undefined && { allowed_functions: allowedFunctions }),
+      lease: {
+        holder: thisProcess(),
+        ...(epoch !== undefined && { previous_epoch: epoch }),
+        // Only the first grant may fence somebody: a renewal that does would fight with its own fencer.
+        ...(takeover && this.#current === undefined && { takeover: true }),
+      },
+    };
+  }
+
+  #withPort(response: EndpointRegistered): EndpointRegistered {
+    const { amqpPort } = this.#options;
+    if (amqpPort === undefined) {
+      return response;
+    }
+    const move = <T extends { readonly connection_url: string }>(info: T): T => {
+      const url = new URL(info.connection_url);
+      url.port = String(amqpPort);
+      return { ...info, connection_url: url.href };
+    };
+    return {
+      ...response,
+      command_queue_info: move(response.command_queue_info),
+      task_queue_info: move(response.task_queue_info),
+      result_queue_info: move(response.result_queue_info),
+      heartbeat_queue_info: move(response.heartbeat_queue_info),
+    };
+  }
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+/** The `agent` command: endpoints of this machine. Each command's module is loaded when it is used. */
+import { DEFAULT_ENDPOINT_NAME } from '../config/endpoint-directory.ts';
+import { runCommandLine } from './command-line.ts';
+import type { CommandEntry } from './command-line.ts';
+
+const COMMANDS: readonly CommandEntry[] = [
+  {
+    command: 'configure [name]',
+    summary: 'Make the directory of a new endpoint',
+    load: async () => (await import('./agent/configure.ts')).configure,
+  },
+  {
+    command: 'start [name]',
+    summary: 'Start an endpoint in the background and wait until it is online',
+    load: async () => (await import('./agent/start.ts')).start,
+  },
+  {
+    command: 'stop [name]',
+    summary: 'Stop an endpoint; running tasks may finish',
+    load: async () => (await import('./agent/stop.ts')).stop,
+  },
+  {
+    command: 'restart [name]',
+    summary: 'Stop an endpoint if it runs, and start it',
+    load: async () => (await import('./agent/restart.ts')).restart,
+  },
+  {
+    command: 'status [name]',
+    summary: 'Show what an endpoint does',
+    load: async () => (await import('./agent/status.ts')).status,
+  },
+  {
+    command: 'list',
+    summary: 'List the endpoints of this user',
+    load: async () => (await import('./agent/list.ts')).list,
+  },
+  {
+    command: 'tasks [name]',
+    summary: 'List the tasks that an endpoint holds',
+    load: async () => (await import('./agent/tasks.ts')).tasks,
+  },
+  {
+    command: 'logs [name]',
+    summary: 'Show the log of an endpoint',
+    load: async () => (await import('./agent/logs.ts')).logs,
+  },
+  {
+    command: 'config',
+    summary: 'Show settings',
+    load: async () => (await import('./agent/config.ts')).config,
+  },
+  {
+    command: 'whoami [name]',
+    summary: 'Show whose credentials are used, from where, at which hub',
+    load: async () => (await import('./agent/whoami.ts')).whoami,
+  },
+  {
+    command: 'delete [name]',
+    summary: 'Delete an endpoint at the hub and its directory',
+    load: async () => (await import('./agent/delete.ts')).deleteEndpoint,
+  },
+  {
+    command: 'version',
+    summary: 'Show versions',
+    load: async () => (await import('./agent/version.ts')).version,
+  },
+];
+
+await runCommandLine({
+  program: 'agent',
+  summary: 'Runs functions on this machine, as an endpoint of an Outpost hub.',
+  commands: COMMANDS,
+  epilogue:
+    `NAME is a name or an endpoint id; without one, "${DEFAULT_ENDPOINT_NAME}" is meant.\n` +
+    'Endpoints lie in $OUTPOST_HOME, by default ~/.outpost. Settings: docs/configuration.md.\n' +
+    'Exit codes follow sysexits.h: 64 usage, 69 refused or unknown, 73 exists or runs already, 75 try\n' +
+    'again, 77 credentials refused, 78 settings wrong.',
+});

@@ -1,0 +1,101 @@
+/** Talking to the hub with the credentials of an endpoint or of the environment. */
+import { systemClock } from '../../base/clock.ts';
+import { AuthError, ProtocolError } from '../../base/errors.ts';
+import { packageVersion } from '../../base/package-root.ts';
+import { HubClient } from '../../client/hub-client.ts';
+import type { Credentials } from '../../config/credentials.ts';
+import { COMPUTE_SCOPE } from '../../protocol/rest.ts';
+import { JsonHttpClient } from '../../transport/http/json-client.ts';
+import { clientCredentialsTokenSource } from '../../transport/oauth/client-credentials.ts';
+import type { TokenSource } from '../../transport/oauth/client-credentials.ts';
+
+/** How we name ourselves to the hub. */
+export function userAgent(): string {
+  return `outpost-agent/${packageVersion()}`;
+}
+
+/** Limits for a command that somebody waits for: it says what is wrong rather than trying for long. */
+const COMMAND_LIMITS = { timeoutMs: 10_000, retries: 1 } as const;
+
+/** Access tokens for credentials at a hub; the secret is read again for each grant. */
+export function tokenSource(
+  hubUrl: string,
+  credentials: Credentials,
+  options: { readonly scope?: string; readonly timeoutMs?: number; readonly retries?: number } = {},
+): TokenSource {
+  return clientCredentialsTokenSource({
+    tokenEndpoint: `${hubUrl}/v2/oauth2/token`,
+    clientId: credentials.clientId,
+    clientSecret: async () => (await credentials.clientSecret()).reveal(),
+    scope: COMPUTE_SCOPE,
+    clock: systemClock,
+    userAgent: userAgent(),
+    ...options,
+  });
+}
+
+/** A client for one command. */
+export function commandHubClient(
+  hubUrl: string,
+  credentials: Credentials,
+  limits: { readonly timeoutMs: number; readonly retries: number } = COMMAND_LIMITS,
+): HubClient {
+  return new HubClient({
+    hubUrl,
+    tokens: tokenSource(hubUrl, credentials, limits),
+    userAgent: userAgent(),
+    ...limits,
+  });
+}
+
+/** Who the hub says we are. */
+export interface UserInfo {
+  readonly identityId: string;
+  readonly username: string | undefined;
+  readonly name: string | undefined;
+}
+
+/** Asks the hub whose credentials these are (protocol.md 2.8). */
+export async function userInfo(hubUrl: string, credentials: Credentials): Promise<UserInfo> {
+  // Userinfo belongs to the other resource server: a token for Compute is not meant for it.
+  const tokens = tokenSource(hubUrl, credentials, { ...COMMAND_LIMITS, scope: 'openid' });
+  const http = new JsonHttpClient({
+    baseUrl: hubUrl,
+    setting: 'hub_url',
+    serverName: 'the hub',
+    userAgent: userAgent(),
+    ...COMMAND_LIMITS,
+  });
+  const reply = await http.request({
+    method: 'GET',
+    path: '/v2/oauth2/userinfo',
+    headers: { authorization: `Bearer ${await tokens.accessToken()}` },
+    idempotent: true,
+  });
+  if (reply.status === 401 || reply.status === 403) {
+    throw new AuthError(
+      'TOKEN_REJECTED',
+      `The hub at ${hubUrl} granted a token and then refused it (${reply.status}). Is something between you and the hub taking the Authorization header away?`,
+    );
+  }
+  const claims =
+    typeof reply.body === 'object' && reply.body !== null
+      ? (reply.body as Readonly<Record<string, unknown>>)
+      : {};
+  const { sub } = claims;
+  if (reply.status !== 200 || typeof sub !== 'string') {
+    throw new ProtocolError(
+      'RESPONSE_INVALID',
+      `${hubUrl}/v2/oauth2/userinfo answered ${reply.status} and does not say who you are. Check that hub_url is the address of a hub.`,
+    );
+  }
+  return {
+    identityId: sub,
+    username: textOf(claims['preferred_username']),
+    name: textOf(claims['name']),
+  };
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}

@@ -1,0 +1,140 @@
+/** Starting an endpoint, for `agent start` and `agent restart`: everything that can be checked is checked before a process is made. */
+import { sleep, systemClock } from '../../base/clock.ts';
+import { ComputeError } from '../../base/errors.ts';
+import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
+import { findCredentials } from '../../config/credentials.ts';
+import type { Credentials } from '../../config/credentials.ts';
+import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import { printJson, printLine, printNote } from '../output.ts';
+import type { StartProgress } from './agent-process.ts';
+import { startInBackground } from './background.ts';
+import type { OnlineAgent } from './background.ts';
+import type { EndpointContext } from './endpoint-argument.ts';
+import { commandHubClient } from './hub-access.ts';
+import { refuseWhenRunning } from './presence.ts';
+
+/** An endpoint whose settings and credentials are in order. */
+export interface PreparedStart {
+  readonly context: EndpointContext;
+  readonly resolved: ResolvedAgentConfig;
+  readonly credentials: Credentials;
+  readonly flags: Readonly<Record<string, unknown>>;
+}
+
+/** How to start. */
+export interface StartOptions {
+  readonly takeover: boolean;
+  readonly timeoutMs: number;
+  readonly json: boolean;
+}
+
+/** How long the hub may take to say `online` after the agent has. */
+const HUB_CONFIRM_MS = 2_000;
+const HUB_POLL_MS = 100;
+
+/** Reads settings and credentials. @throws ComputeError with what is wrong. */
+export async function prepareStart(
+  context: EndpointContext,
+  flags: Readonly<Record<string, unknown>>,
+): Promise<PreparedStart> {
+  const { directory, environment } = context;
+  const resolved = await loadAgentConfig(directory, environment, flags);
+  const credentials = await findCredentials({ environment, dotenvPath: directory.dotenvPath });
+  return { context, resolved, credentials, flags };
+}
+
+/** Starts in the background, waits until it is online, and says so. */
+export async function startEndpoint(
+  prepared: PreparedStart,
+  options: StartOptions,
+): Promise<number> {
+  const { context, credentials, resolved, flags } = prepared;
+  const { name } = context.directory;
+  await refuseWhenRunning(context.directory);
+  for (const warning of credentials.warnings) {
+    printNote(`Note: ${warning}`);
+  }
+  const startedMs = systemClock.monotonicMs();
+  const agent = await startInBackground(
+    context,
+    {
+      flags,
+      takeover: options.takeover,
+      ...(credentials.handOver && {
+        credentials: {
+          clientId: credentials.clientId,
+          clientSecret: (await credentials.clientSecret()).reveal(),
+          source: credentials.source,
+        },
+      }),
+    },
+    options.timeoutMs,
+    options.json ? () => undefined : showProgress(name),
+  );
+  const hub = await hubAgrees(resolved.config.hubUrl, credentials, agent);
+  if (options.json) {
+    printJson({
+      name,
+      endpoint_id: agent.endpointId,
+      pid: agent.pid,
+      state: 'online',
+      hub_status: hub.status,
+    });
+    return 0;
+  }
+  const tookMs = systemClock.monotonicMs() - startedMs;
+  printLine(
+    `Endpoint ${name} is online (id ${agent.endpointId}, process ${agent.pid}, ${(tookMs / 1000).toFixed(1)} s).`,
+  );
+  if (hub.note !== undefined) {
+    printNote(hub.note);
+  }
+  return 0;
+}
+
+/** Notes about progress, on a terminal only. */
+function showProgress(name: string): (progress: StartProgress) => void {
+  return (progress) => {
+    if (!process.stderr.isTTY) {
+      return;
+    }
+    if (progress.state === 'registering') {
+      printNote(`Starting endpoint ${name} (process ${progress.pid}) …`);
+    } else if (progress.state === 'connecting') {
+      printNote(`Registered as ${progress.endpointId}, connecting to the broker …`);
+    }
+  };
+}
+
+/** Asks the hub whether it sees the endpoint too. The agent's own word counts; a hub that is slow is only mentioned. */
+async function hubAgrees(
+  hubUrl: string,
+  credentials: Credentials,
+  { endpointId }: OnlineAgent,
+): Promise<{ status: 'online' | 'offline' | 'unknown'; note?: string }> {
+  const limits = { timeoutMs: HUB_CONFIRM_MS, retries: 0 };
+  const deadlineMs = systemClock.monotonicMs() + HUB_CONFIRM_MS;
+  try {
+    const hub = commandHubClient(hubUrl, credentials, limits);
+    for (;;) {
+      const { status } = await hub.endpointStatus(endpointId);
+      if (status === 'online') {
+        return { status };
+      }
+      if (systemClock.monotonicMs() > deadlineMs) {
+        const note =
+          'Note: the hub does not show it as online yet; it does when the next heartbeat has arrived.';
+        return { status, note };
+      }
+      await sleep(systemClock, HUB_POLL_MS);
+    }
+  } catch (error) {
+    if (!(error instanceof ComputeError)) {
+      throw error;
+    }
+    return {
+      status: 'unknown',
+      note: `Note: the hub could not be asked for its view: ${error.message}`,
+    };
+  }
+}

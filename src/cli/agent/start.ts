@@ -1,0 +1,98 @@
+/** `agent start`: in the background by default; `--foreground` for systemd and for looking at it. */
+import { UsageError } from '../../base/errors.ts';
+import { handedOverCredentials } from '../../config/credentials.ts';
+import { findCredentials } from '../../config/credentials.ts';
+import { ensureLogsDirectory } from '../../config/endpoint-directory.ts';
+import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import { openLog } from '../../config/logging.ts';
+import { defineCommand } from '../command-line.ts';
+import { runAgentProcess } from './agent-process.ts';
+import { openReporter, receiveHandover } from './daemon-channel.ts';
+import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
+import type { EndpointContext } from './endpoint-argument.ts';
+import { givenFlags, withOptionFlags } from './option-flags.ts';
+import { prepareStart, startEndpoint } from './start-endpoint.ts';
+
+/** Default of `--timeout`, in seconds. */
+export const START_TIMEOUT_S = 30;
+
+/** Starts an endpoint. */
+export const start = defineCommand(
+  (parser) =>
+    withOptionFlags(
+      withEndpointName(parser)
+        .option('foreground', {
+          type: 'boolean',
+          default: false,
+          describe: 'Run in this process; log to stdout',
+        })
+        .option('takeover', {
+          type: 'boolean',
+          default: false,
+          describe: 'Take the endpoint over from the machine that holds it',
+        })
+        .option('timeout', {
+          type: 'number',
+          default: START_TIMEOUT_S,
+          requiresArg: true,
+          describe: 'Seconds to wait until it is online; it keeps trying after that',
+        })
+        .option('daemon', { type: 'boolean', default: false, hidden: true }),
+    ),
+  async (argv) => {
+    const context = await openEndpoint(argv.name);
+    if (argv.daemon) {
+      return await runDaemon(context);
+    }
+    if (!(argv.timeout > 0)) {
+      throw new UsageError('--timeout must be a number of seconds above 0.');
+    }
+    const prepared = await prepareStart(context, givenFlags(argv));
+    if (argv.foreground) {
+      const { config } = prepared.resolved;
+      const kind = process.stdout.isTTY && !argv.json ? 'terminal' : 'stdout';
+      const log = await openLog({ level: config.logLevel, destination: { kind } });
+      return await runAgentProcess({
+        context,
+        config,
+        credentials: prepared.credentials,
+        takeover: argv.takeover,
+        logger: log.logger,
+        onProgress: () => undefined,
+      });
+    }
+    return await startEndpoint(prepared, {
+      takeover: argv.takeover,
+      timeoutMs: argv.timeout * 1000,
+      json: argv.json,
+    });
+  },
+);
+
+/** The background process itself: as the foreground, but told by its parent and reporting to it. */
+async function runDaemon(context: EndpointContext): Promise<number> {
+  const handover = await receiveHandover();
+  const reporter = openReporter();
+  const { directory, environment } = context;
+  try {
+    const { config } = await loadAgentConfig(directory, environment, handover.flags);
+    const credentials =
+      handover.credentials === undefined
+        ? await findCredentials({ environment, dotenvPath: directory.dotenvPath })
+        : handedOverCredentials(handover.credentials);
+    await ensureLogsDirectory(directory);
+    const destination = { kind: 'file', path: directory.logPath } as const;
+    const log = await openLog({ level: config.logLevel, destination });
+    return await runAgentProcess({
+      context,
+      config,
+      credentials,
+      takeover: handover.takeover,
+      logger: log.logger,
+      onProgress: reporter.progress,
+    });
+  } catch (error) {
+    reporter.failed(error);
+    throw error;
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * What `agent status` and `agent list` say about an endpoint, from its lock and its control socket.
+ *
+ *   lock            control socket     state
+ *   absent          –                  stopped
+ *   holder is gone  –                  stale (the agent ended without cleaning up; the next start goes on from its journal)
+ *   other host      –                  elsewhere
+ *   held            answers            what it says: online, offline, starting, draining
+ *   held            silent             unresponsive
+ */
+import { errorText } from '../../base/errors.ts';
+import { readRegistration } from '../../config/endpoint-directory.ts';
+import type { EndpointContext } from './endpoint-argument.ts';
+import { askAgent, findPresence } from './presence.ts';
+
+/** States of an endpoint as commands show them. */
+export type EndpointState =
+  | 'online'
+  | 'offline'
+  | 'starting'
+  | 'draining'
+  | 'stopped'
+  | 'stale'
+  | 'elsewhere'
+  | 'unresponsive';
+
+/** Counts of tasks. */
+export interface TaskCounts {
+  readonly running: number;
+  readonly waiting: number;
+  readonly done: number;
+  readonly failed: number;
+}
+
+/** The document of `agent status --json`. Fields that only a running agent knows are null otherwise. */
+export interface StatusDocument {
+  readonly name: string;
+  readonly endpoint_id: string | null;
+  readonly state: EndpointState;
+  /** Why it is not online, in words. */
+  readonly reason: string | null;
+  readonly since: string | null;
+  readonly pid: number | null;
+  readonly host: string | null;
+  readonly hub_url: string | null;
+  readonly tasks: TaskCounts | null;
+  /** Places for tasks by language. */
+  readonly workers: Readonly<Record<string, number>> | null;
+  /** Languages of which no worker starts any more, and why. */
+  readonly degraded: Readonly<Record<string, string>>;
+  readonly journal: Readonly<Record<string, unknown>> | null;
+  /** Connections to the broker: the one for tasks and the one for results. */
+  readonly sessions: Readonly<Record<string, unknown>> | null;
+  readonly lease_epoch: number | null;
+  readonly cpu_seconds: number | null;
+  readonly rss_bytes: number | null;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const STATUS_LIMIT_MS = 2_000;
+
+const AGENT_STATES: readonly string[] = ['online', 'offline', 'starting', 'draining', 'stopped'];
+
+/** Asks for the state of an endpoint. Never throws because of the agent: its silence is a state. */
+export async function readStatus(context: EndpointContext): Promise<StatusDocument> {
+  const { directory } = context;
+  const presence = await findPresence(directory);
+  const stored = readRegistration(directory);
+  const base: StatusDocument = {
+    ...NOT_RUNNING,
+    name: directory.name,
+    endpoint_id: stored?.endpointId ?? null,
+    lease_epoch: stored?.leaseEpoch ?? null,
+  };
+  if (presence.kind === 'stopped') {
+    return base;
+  }
+  const { holder } = presence;
+  const held = { ...base, pid: holder.pid, host: holder.host, since: holder.since };
+  if (presence.kind === 'stale') {
+    const reason = `process ${holder.pid} is gone without having cleaned up; start it again with: agent start ${directory.name}`;
+    return { ...held, state: 'stale', pid: null, reason };
+  }
+  if (presence.kind === 'elsewhere') {
+    return { ...held, state: 'elsewhere', reason: `it runs on ${holder.host}; ask there` };
+  }
+  try {
+    const reply = await askAgent(context, 'status', STATUS_LIMIT_MS);
+    return fromAgent(held, fieldsOf(reply));
+  } catch (error) {
+    const reason = `process ${holder.pid} does not answer: ${errorText(error)}`;
+    return { ...held, state: 'unresponsive', reason };
+  }
+}
+
+const NOT_RUNNING: StatusDocument = {
+  name: '',
+  endpoint_id: null,
+  state: 'stopped',
+  reason: null,
+  since: null,
+  pid: null,
+  host: null,
+  hub_url: null,
+  tasks: null,
+  workers: null,
+  degraded: {},
+  journal: null,
+  sessions: null,
+  lease_epoch: null,
+  cpu_seconds: null,
+  rss_bytes: null,
+};
+
+// The agent that answers may be of another version than this command, so every field is looked at before it is believed.
+function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
+  const { state } = agent;
+  const tasks = fieldsOf(agent['tasks']);
+  return {
+    ...base,
+    endpoint_id: textOf(agent['endpoint_id']) ?? base.endpoint_id,
+    state:
+      typeof state === 'string' && AGENT_STATES.includes(state)
+        ? (state as EndpointState)
+        : 'unresponsive',
+    reason: textOf(agent['reason']),
+    since: textOf(agent['since']) ?? base.since,
+    hub_url: textOf(agent['hub_url']),
+    tasks: {
+      running: countOf(tasks['running']),
+      waiting: countOf(tasks['waiting']) + countOf(tasks['pending']),
+      done: countOf(tasks['succeeded']),
+      failed: countOf(tasks['failed']),
+    },
+    workers: numbersIn(tasks['slots']),
+    degraded: textsIn(tasks['degraded']),
+    journal: fieldsOf(agent['journal']),
+    sessions: fieldsOf(agent['sessions']),
+    lease_epoch: numberOf(agent['lease_epoch']) ?? base.lease_epoch,
+    cpu_seconds: numberOf(agent['cpu_seconds']),
+    rss_bytes: numberOf(agent['rss_bytes']),
+  };
+}
+
+/** A value as an object; an empty one when it is something else. */
+export function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
+}
+
+function numberOf(value: unknown): number | null {
+  return typeof value === 'number' ? value : null;
+}
+
+function countOf(value: unknown): number {
+  return typeof value === 'number' ? value : 0;
+}
+
+function numbersIn(value: unknown): Record<string, number> {
+  const entries = Object.entries(fieldsOf(value));
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, number] => typeof entry[1] === 'number'),
+  );
+}
+
+function textsIn(value: unknown): Record<string, string> {
+  const entries = Object.entries(fieldsOf(value));
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
+}

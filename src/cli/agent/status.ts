@@ -1,0 +1,81 @@
+/** `agent status`. */
+import { defineCommand } from '../command-line.ts';
+import { bytesText, durationText, printFields, printJson, timeText } from '../output.ts';
+import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
+import { fieldsOf, readStatus } from './status-document.ts';
+import type { StatusDocument } from './status-document.ts';
+
+/** Shows what an endpoint does. */
+export const status = defineCommand(
+  (parser) => withEndpointName(parser),
+  async (argv) => {
+    const document = await readStatus(await openEndpoint(argv.name));
+    if (argv.json) {
+      printJson(document);
+    } else {
+      printFields(statusFields(document));
+    }
+    return 0;
+  },
+);
+
+function statusFields(document: StatusDocument): (readonly [string, string | undefined])[] {
+  const { tasks, workers, since, reason, journal } = document;
+  return [
+    ['Endpoint', document.name],
+    ['Id', document.endpoint_id ?? 'not registered yet'],
+    ['State', reason === null ? document.state : `${document.state} (${reason})`],
+    ['Since', since === null ? undefined : sinceText(since)],
+    ['Process', document.pid === null ? undefined : `${document.pid} on ${document.host ?? '?'}`],
+    ['Hub', document.hub_url ?? undefined],
+    [
+      'Tasks',
+      tasks === null
+        ? undefined
+        : `${tasks.running} running, ${tasks.waiting} waiting, ${tasks.done} done, ${tasks.failed} failed`,
+    ],
+    ['Workers', workers === null ? undefined : countsText(workers)],
+    ...Object.entries(document.degraded).map(([language, why]): [string, string] => [
+      'Degraded',
+      `${language}: ${why}`,
+    ]),
+    ['Journal', journal === null ? undefined : journalText(journal)],
+    ['Tasks from', sessionText(document.sessions?.['tasks'])],
+    ['Results to', sessionText(document.sessions?.['results'])],
+    [
+      'Uses',
+      document.rss_bytes === null
+        ? undefined
+        : `${bytesText(document.rss_bytes)} resident, ${(document.cpu_seconds ?? 0).toFixed(1)} s of processor time`,
+    ],
+  ];
+}
+
+function countsText(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([language, count]) => `${count} ${language}`)
+    .join(', ');
+}
+
+function journalText(journal: Readonly<Record<string, unknown>>): string | undefined {
+  const { liveCount, bytes, full } = journal;
+  if (typeof liveCount !== 'number' || typeof bytes !== 'number') {
+    return undefined;
+  }
+  return `${liveCount} open tasks, ${bytesText(bytes)}${full === true ? ', FULL' : ''}`;
+}
+
+function sessionText(session: unknown): string | undefined {
+  const { phase, reason, attempt } = fieldsOf(session);
+  if (typeof phase !== 'string') {
+    return undefined;
+  }
+  const why = typeof reason === 'string' ? `: ${reason}` : '';
+  const tries = typeof attempt === 'number' ? `, attempt ${attempt}` : '';
+  return `broker ${phase}${why}${tries}`;
+}
+
+function sinceText(since: string): string {
+  const at = Date.parse(since);
+  return Number.isNaN(at) ? since : `${timeText(at)} (${durationText(Date.now() - at)})`;
+}

@@ -1,0 +1,86 @@
+/** `agent whoami`: whose credentials are used, where they come from, and what the hub says to them. */
+import { ConflictError } from '../../base/errors.ts';
+import { resolveAgentConfig } from '../../config/agent-config.ts';
+import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
+import { processEnvironment } from '../../config/config-sources.ts';
+import type { Environment } from '../../config/config-sources.ts';
+import { findCredentials } from '../../config/credentials.ts';
+import {
+  DEFAULT_ENDPOINT_NAME,
+  findEndpointDirectory,
+  outpostHome,
+} from '../../config/endpoint-directory.ts';
+import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
+import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import { defineCommand } from '../command-line.ts';
+import { printFields, printJson, printNote } from '../output.ts';
+import { userInfo } from './hub-access.ts';
+
+/** Shows the identity that an endpoint, or this shell, signs in as. */
+export const whoami = defineCommand(
+  (parser) =>
+    parser.positional('name', {
+      type: 'string',
+      describe:
+        'Endpoint whose credentials are meant; without one those of the environment, then of "default"',
+    }),
+  async (argv) => {
+    const environment = processEnvironment();
+    const directory = await findMeant(outpostHome(environment), argv.name);
+    const { config } = await settings(directory, environment);
+    const credentials = await findCredentials({
+      environment,
+      ...(directory !== undefined && { dotenvPath: directory.dotenvPath }),
+    });
+    for (const warning of credentials.warnings) {
+      printNote(`Note: ${warning}`);
+    }
+    const identity = await userInfo(config.hubUrl, credentials);
+    if (argv.json) {
+      printJson({
+        identity_id: identity.identityId,
+        username: identity.username ?? null,
+        name: identity.name ?? null,
+        client_id: credentials.clientId,
+        source: credentials.source,
+        hub_url: config.hubUrl,
+      });
+      return 0;
+    }
+    printFields([
+      ['Identity', identity.identityId],
+      ['Name', identity.name],
+      ['Username', identity.username],
+      ['Client id', credentials.clientId],
+      ['Source', credentials.source],
+      ['Hub', config.hubUrl],
+    ]);
+    return 0;
+  },
+);
+
+async function findMeant(
+  home: string,
+  name: string | undefined,
+): Promise<EndpointDirectory | undefined> {
+  if (name !== undefined) {
+    return await findEndpointDirectory(home, name);
+  }
+  try {
+    return await findEndpointDirectory(home, DEFAULT_ENDPOINT_NAME);
+  } catch (error) {
+    if (error instanceof ConflictError && error.code === 'ENDPOINT_NOT_FOUND') {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+async function settings(
+  directory: EndpointDirectory | undefined,
+  environment: Environment,
+): Promise<ResolvedAgentConfig> {
+  return directory === undefined
+    ? resolveAgentConfig({ directory: outpostHome(environment), environment })
+    : await loadAgentConfig(directory, environment);
+}

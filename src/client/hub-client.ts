@@ -1,0 +1,309 @@
+/**
+ * Typed client of the hub's REST API (protocol.md 3 to 6), shared by agent, SDK and commands.
+ *
+ * A 401 is answered once with a forced token refresh. A submission is sent a second time after an ambiguous failure only
+ * when it carries an Idempotency-Key: without one, the hub could not tell the second from new tasks.
+ */
+import type { Clock } from '../base/clock.ts';
+import type {
+  EndpointRegistered,
+  EndpointRegistration,
+  EndpointStatus,
+  FunctionRegistration,
+  ResultConnection,
+  Submission,
+  SubmissionAccepted,
+  TaskDocument,
+} from '../protocol/rest.ts';
+import { JsonHttpClient } from '../transport/http/json-client.ts';
+import type { JsonReply, JsonRequest } from '../transport/http/json-client.ts';
+import type { TokenSource } from '../transport/oauth/client-credentials.ts';
+import { hubError } from './hub-errors.ts';
+import { readObject, requireList, requireObject, requireText } from './hub-replies.ts';
+
+/** Settings of a {@link HubClient}. */
+export interface HubClientOptions {
+  readonly hubUrl: string;
+  readonly tokens: TokenSource;
+  readonly clock?: Clock;
+  /** Limit for one attempt. Default 30 s. */
+  readonly timeoutMs?: number;
+  readonly userAgent?: string;
+  /** Attempts after the first. Default 4. */
+  readonly retries?: number;
+  readonly fetch?: typeof fetch;
+}
+
+/** One line of the list of endpoints. */
+export interface EndpointListing {
+  readonly uuid: string;
+  readonly name: string;
+  readonly display_name?: string | null;
+  readonly owner?: string;
+}
+
+/** Tasks of a group. */
+export interface TaskGroupDocument {
+  readonly taskgroup_id: string;
+  readonly tasks: readonly { readonly id: string; readonly created_at?: string }[];
+}
+
+/** What the hub says about itself. */
+export interface HubVersion {
+  readonly api: string;
+  readonly min_sdk_version?: string;
+  readonly min_ep_version?: string;
+}
+
+type Call = Omit<JsonRequest, 'headers'> & {
+  readonly headers?: Record<string, string>;
+  /** What is being tried, for messages. */
+  readonly what: string;
+};
+
+/** How many ids one `batch_status` may ask for. */
+const TASK_IDS_PER_CALL = 128;
+
+const id = encodeURIComponent;
+
+/** Client of one hub. */
+export class HubClient {
+  readonly #http: JsonHttpClient;
+  readonly #tokens: TokenSource;
+
+  constructor(options: HubClientOptions) {
+    const { hubUrl, tokens, ...rest } = options;
+    this.#http = new JsonHttpClient({
+      ...rest,
+      baseUrl: hubUrl,
+      setting: 'hub URL',
+      serverName: 'the hub',
+    });
+    this.#tokens = tokens;
+  }
+
+  /** URL of the hub, without a slash at its end. */
+  get hubUrl(): string {
+    return this.#http.baseUrl;
+  }
+
+  /** Registers a new endpoint. Not retried after an ambiguous failure: it could leave a second one behind. */
+  async registerEndpoint(
+    body: EndpointRegistration,
+    signal?: AbortSignal,
+  ): Promise<EndpointRegistered> {
+    const what = `registering endpoint "${body.endpoint_name}"`;
+    const call: Call = { what, method: 'POST', path: '/v3/endpoints', body, idempotent: false };
+    return this.#registered(what, await this.#call(withSignal(call, signal)));
+  }
+
+  /** Registers an endpoint again under its id: the normal start. */
+  async updateEndpoint(
+    endpointId: string,
+    body: EndpointRegistration,
+    signal?: AbortSignal,
+  ): Promise<EndpointRegistered> {
+    const what = `registering endpoint ${endpointId}`;
+    const path = `/v3/endpoints/${id(endpointId)}`;
+    const call: Call = { what, method: 'PUT', path, body, idempotent: true };
+    return this.#registered(what, await this.#call(withSignal(call, signal)));
+  }
+
+  /** Gives the lease of an epoch back, so that the next start does not wait for it to expire. */
+  async releaseLease(endpointId: string, epoch: number, signal?: AbortSignal): Promise<void> {
+    const what = `releasing the lease of endpoint ${endpointId}`;
+    const path = `/v1/endpoints/${id(endpointId)}/lease/release`;
+    const call: Call = { what, method: 'POST', path, body: { epoch }, idempotent: true };
+    await this.#call(withSignal(call, signal));
+  }
+
+  /** Whether an endpoint is online, with the figures of its last heartbeat. */
+  async endpointStatus(endpointId: string): Promise<EndpointStatus> {
+    const what = `asking for the status of endpoint ${endpointId}`;
+    const reply = await this.#get(what, `/v2/endpoints/${id(endpointId)}/status`);
+    requireText(what, reply, 'status');
+    return reply.body as EndpointStatus;
+  }
+
+  /** The document of an endpoint. */
+  async endpoint(endpointId: string): Promise<Record<string, unknown>> {
+    const what = `asking for endpoint ${endpointId}`;
+    return readObject(what, await this.#get(what, `/v2/endpoints/${id(endpointId)}`));
+  }
+
+  /** Endpoints that are yours (`owner`, the default) or that you may use (`any`). */
+  async listEndpoints(role?: 'owner' | 'any'): Promise<readonly EndpointListing[]> {
+    const what = 'listing endpoints';
+    const reply = await this.#call({
+      what,
+      method: 'GET',
+      path: '/v2/endpoints',
+      query: { role },
+      idempotent: true,
+    });
+    return requireList(what, reply) as readonly EndpointListing[];
+  }
+
+  /** Removes an endpoint from the hub. */
+  async deleteEndpoint(endpointId: string): Promise<void> {
+    await this.#call({
+      what: `deleting endpoint ${endpointId}`,
+      method: 'DELETE',
+      path: `/v2/endpoints/${id(endpointId)}`,
+      idempotent: true,
+    });
+  }
+
+  /** Stops an endpoint from afar: closes its connections and refuses registration for a moment. */
+  async lockEndpoint(endpointId: string): Promise<Record<string, unknown>> {
+    const what = `locking endpoint ${endpointId}`;
+    const path = `/v3/endpoints/${id(endpointId)}/lock`;
+    return readObject(what, await this.#call({ what, method: 'POST', path, idempotent: true }));
+  }
+
+  /** Registers a function. Retried: a second registration leaves an unused function and nothing else. */
+  async registerFunction(body: FunctionRegistration): Promise<{ function_uuid: string }> {
+    const what = `registering function "${body.function_name}"`;
+    const reply = await this.#call({
+      what,
+      method: 'POST',
+      path: '/v3/functions',
+      body,
+      idempotent: true,
+    });
+    return { function_uuid: requireText(what, reply, 'function_uuid') };
+  }
+
+  /** The document of a function. */
+  async getFunction(functionId: string): Promise<Record<string, unknown>> {
+    const what = `asking for function ${functionId}`;
+    return readObject(what, await this.#get(what, `/v2/functions/${id(functionId)}`));
+  }
+
+  /** Removes a function. */
+  async deleteFunction(functionId: string): Promise<void> {
+    await this.#call({
+      what: `deleting function ${functionId}`,
+      method: 'DELETE',
+      path: `/v2/functions/${id(functionId)}`,
+      idempotent: true,
+    });
+  }
+
+  /** Submits tasks to an endpoint. */
+  async submit(
+    endpointId: string,
+    body: Submission,
+    options: { readonly idempotencyKey?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<SubmissionAccepted> {
+    const what = `submitting to endpoint ${endpointId}`;
+    const { idempotencyKey: key, signal } = options;
+    const call: Call = {
+      what,
+      method: 'POST',
+      path: `/v3/endpoints/${id(endpointId)}/submit`,
+      body,
+      idempotent: key !== undefined,
+      ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
+    };
+    const reply = await this.#call(withSignal(call, signal));
+    requireText(what, reply, 'task_group_id');
+    requireObject(what, reply, 'tasks');
+    return reply.body as SubmissionAccepted;
+  }
+
+  /** The document of a task. */
+  async task(taskId: string): Promise<TaskDocument> {
+    const what = `asking for task ${taskId}`;
+    const reply = await this.#get(what, `/v2/tasks/${id(taskId)}`);
+    requireText(what, reply, 'status');
+    return reply.body as TaskDocument;
+  }
+
+  /** Documents of many tasks by id; ids that the hub does not know are absent. Asked for in portions. */
+  async tasks(taskIds: readonly string[]): Promise<Record<string, TaskDocument>> {
+    const what = `asking for ${taskIds.length} tasks`;
+    const documents: Record<string, TaskDocument> = {};
+    for (let start = 0; start < taskIds.length; start += TASK_IDS_PER_CALL) {
+      const reply = await this.#call({
+        what,
+        method: 'POST',
+        path: '/v2/batch_status',
+        body: { task_ids: taskIds.slice(start, start + TASK_IDS_PER_CALL) },
+        idempotent: true,
+      });
+      Object.assign(documents, requireObject(what, reply, 'results'));
+    }
+    return documents;
+  }
+
+  /** The tasks of a group. */
+  async taskGroup(taskGroupId: string): Promise<TaskGroupDocument> {
+    const what = `asking for task group ${taskGroupId}`;
+    const reply = await this.#get(what, `/v2/taskgroup/${id(taskGroupId)}`);
+    requireText(what, reply, 'taskgroup_id');
+    return reply.body as TaskGroupDocument;
+  }
+
+  /** Where the results of your task groups can be consumed. */
+  async resultConnection(signal?: AbortSignal): Promise<ResultConnection> {
+    const what = 'asking where results are delivered';
+    const path = '/v2/get_amqp_result_connection_url';
+    const call: Call = { what, method: 'GET', path, idempotent: true };
+    const reply = await this.#call(withSignal(call, signal));
+    return {
+      queue_prefix: requireText(what, reply, 'queue_prefix'),
+      connection_url: requireText(what, reply, 'connection_url'),
+    };
+  }
+
+  /** What the hub says about itself. */
+  async version(): Promise<HubVersion> {
+    const what = 'asking for the version of the hub';
+    const reply = await this.#call({
+      what,
+      method: 'GET',
+      path: '/v2/version',
+      query: { service: 'all' },
+      idempotent: true,
+    });
+    requireText(what, reply, 'api');
+    return reply.body as HubVersion;
+  }
+
+  #registered(what: string, reply: JsonReply): EndpointRegistered {
+    requireText(what, reply, 'endpoint_id');
+    for (const info of ['task_queue_info', 'result_queue_info', 'heartbeat_queue_info']) {
+      requireText(what, reply, info, 'connection_url');
+    }
+    return reply.body as EndpointRegistered;
+  }
+
+  async #get(what: string, path: string): Promise<JsonReply> {
+    return await this.#call({ what, method: 'GET', path, idempotent: true });
+  }
+
+  async #call({ what, ...request }: Call): Promise<JsonReply> {
+    const send = async (refresh: boolean): Promise<JsonReply> => {
+      const { signal } = request;
+      const token = await this.#tokens.accessToken({
+        refresh,
+        ...(signal === undefined ? {} : { signal }),
+      });
+      const headers = { ...request.headers, authorization: `Bearer ${token}` };
+      return await this.#http.request({ ...request, headers });
+    };
+    let reply = await send(false);
+    if (reply.status === 401) {
+      reply = await send(true);
+    }
+    if (reply.status < 200 || reply.status > 299) {
+      throw hubError(what, this.hubUrl, reply);
+    }
+    return reply;
+  }
+}
+
+function withSignal(call: Call, signal: AbortSignal | undefined): Call {
+  return signal === undefined ? call : { ...call, signal };
+}

@@ -1,0 +1,162 @@
+/**
+ * The options table as text for people: config.yaml with comments, the `.env` example, docs/configuration.md.
+ */
+import { stringify } from 'yaml';
+
+import { expectation } from './option-types.ts';
+import type { OptionValue } from './option-types.ts';
+import { AGENT_OPTIONS, FILE_OPTIONS, OPTION_SECTIONS } from './options.ts';
+import type { OptionRow } from './options.ts';
+
+const COMMENT_WIDTH = 88;
+
+/** config.yaml: what is set stands there, everything else as a comment with its default. */
+export function renderConfigFile(settings: ReadonlyMap<string, OptionValue>): string {
+  const lines = [
+    '# Settings of this endpoint. A line without # is set; the others show the defaults.',
+    '# The environment (OUTPOST_…) and flags win over this file. Changes take effect when the',
+    '# agent is restarted. Secrets do not belong here but into .env beside this file.',
+  ];
+  for (const section of OPTION_SECTIONS) {
+    const options = FILE_OPTIONS.filter((option) => option.section === section);
+    if (options.length > 0) {
+      lines.push('', `# ---- ${section} ${'-'.repeat(COMMENT_WIDTH - section.length - 8)}`);
+    }
+    for (const option of options) {
+      lines.push('', ...commentLines(option), ...settingLines(option, settings.get(option.key)));
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** A `.env` file with what can be set there; values that are given stand without the comment sign. */
+export function renderDotenvFile(values: Readonly<Record<string, string>>): string {
+  const lines = [
+    '# Credentials of this endpoint, and settings that win over config.yaml. Only you may read',
+    '# this file: the agent refuses it otherwise (chmod 600).',
+  ];
+  for (const option of AGENT_OPTIONS.filter((row) => row.section === 'Credentials')) {
+    const value = values[option.environment];
+    lines.push(
+      '',
+      ...commentLines(option),
+      value === undefined
+        ? `# ${option.environment}=`
+        : `${option.environment}=${dotenvQuoted(value)}`,
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** docs/configuration.md, generated from the table. */
+export function renderConfigurationReference(): string {
+  const lines = [
+    '<!-- Generated from src/config/options.ts by renderConfigurationReference(); do not edit. -->',
+    '',
+    '# Settings of the agent',
+    '',
+    'Each endpoint has a directory, `$OUTPOST_HOME/<name>/` (default `~/.outpost/<name>/`), with its',
+    '`config.yaml`. `agent configure` writes one that lists every setting. For each setting the first of these',
+    'wins: the flag, the environment variable, the same variable in the endpoint’s `.env`, `config.yaml`, the',
+    'default. An empty value means "not set".',
+    '',
+    'All problems are reported at once, with the file and line or the variable that each came from; unknown keys',
+    'are problems too. `agent config show --origin` prints what is in force and where it comes from.',
+  ];
+  for (const section of OPTION_SECTIONS) {
+    lines.push('', `## ${section}`);
+    for (const option of AGENT_OPTIONS.filter((row) => row.section === section)) {
+      lines.push('', `### \`${option.key}\``, '', option.description, '', ...factLines(option));
+    }
+  }
+  lines.push('', ...credentialsChapter());
+  return `${lines.join('\n')}\n`;
+}
+
+/** One line of help for a flag. */
+export function optionHelp(option: OptionRow): string {
+  const sentence = option.description.split(/(?<=\.)\s/)[0] ?? option.description;
+  return `${sentence} [${defaultText(option)}]`;
+}
+
+/** The default as people read it. */
+export function defaultText(option: OptionRow): string {
+  if (option.defaultText !== undefined) {
+    return option.defaultText;
+  }
+  const value = option.default;
+  if (value === undefined) {
+    return 'not set';
+  }
+  const unit = option.unit === undefined ? '' : ` ${option.unit}`;
+  return typeof value === 'object' ? 'none' : `${value}${unit}`;
+}
+
+function factLines(option: OptionRow): string[] {
+  const names = [`environment \`${option.environment}\``];
+  if (option.flag !== undefined) {
+    names.push(`flag \`--${option.flag}\``);
+  }
+  const { unit } = option;
+  const isCountOf = unit !== undefined && option.type.type === 'integer';
+  return [
+    `- Expected: ${expectation(option.type)}${isCountOf ? ` (${unit})` : ''}`,
+    `- Default: ${defaultText(option)}`,
+    `- Also: ${names.join(', ')}`,
+    `- A change takes effect ${option.restartNeeded ? 'when the agent is restarted' : 'without a restart'}`,
+  ];
+}
+
+function credentialsChapter(): string[] {
+  return [
+    '### Where credentials come from',
+    '',
+    'The first source that has a client id or a secret is used, and it must have both:',
+    '',
+    '1. `OUTPOST_CLIENT_ID` and `OUTPOST_CLIENT_SECRET` in the environment',
+    '2. `GLOBUS_COMPUTE_CLIENT_ID` and `GLOBUS_COMPUTE_CLIENT_SECRET` in the environment',
+    '3. `FUNCX_SDK_CLIENT_ID` and `FUNCX_SDK_CLIENT_SECRET` in the environment (old names; a warning is logged)',
+    '4. the systemd credentials `outpost-client-id` and `outpost-client-secret` (`LoadCredential=`)',
+    '5. the endpoint’s `.env`, with any of the three pairs of names; it must have mode 0600',
+    '',
+    '`agent whoami` says which source is used and whose identity it is.',
+  ];
+}
+
+function commentLines(option: OptionRow): string[] {
+  return wrapped(option.description, COMMENT_WIDTH - 2).map((line) => `# ${line}`);
+}
+
+function settingLines(option: OptionRow, value: OptionValue | undefined): string[] {
+  if (value !== undefined) {
+    return stringify({ [option.key]: value }, { lineWidth: 0 })
+      .trimEnd()
+      .split('\n');
+  }
+  if (option.default !== undefined && option.defaultText === undefined) {
+    return [`# ${stringify({ [option.key]: option.default }, { lineWidth: 0 }).trimEnd()}`];
+  }
+  return [`# ${option.key}:`];
+}
+
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}
+
+// dotenv takes single-quoted text as it is; a text with a single quote goes into backquotes.
+function dotenvQuoted(value: string): string {
+  if (/^[\w./:@+=-]*$/.test(value)) {
+    return value;
+  }
+  return value.includes("'") ? `\`${value}\`` : `'${value}'`;
+}

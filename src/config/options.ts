@@ -1,0 +1,283 @@
+/**
+ * The one table of the agent's options. From it come parsing, `config.yaml` with its comments, flags and their help,
+ * docs/configuration.md and the `.env` example; a test compares each with the table.
+ *
+ * Adding an option: a row here, a line in agent-config.ts, then `node scripts` that writes docs/configuration.md.
+ */
+import { availableParallelism } from 'node:os';
+
+import { OUTPUT_BYTES_MAX, RESULT_CHARS_MAX } from '../protocol/limits.ts';
+import type { OptionType, OptionValue } from './option-types.ts';
+
+/** One option. */
+export interface OptionRow {
+  /** Key in config.yaml. */
+  readonly key: string;
+  /** Environment variable. */
+  readonly environment: string;
+  /** Flag of `agent configure` and `agent start`; undefined where a command line is no place for it. */
+  readonly flag?: string;
+  readonly type: OptionType;
+  /** Unit of the value, for people. */
+  readonly unit?: string;
+  /** Undefined means: not set. */
+  readonly default?: OptionValue;
+  /** The default in words where it is computed. */
+  readonly defaultText?: string;
+  /** Never printed, and never read from config.yaml. */
+  readonly secret: boolean;
+  /** Whether a change waits for the next start of the agent. */
+  readonly restartNeeded: boolean;
+  /** Chapter of the documentation. */
+  readonly section: OptionSection;
+  /** Whole sentences: meaning, then what happens at the edges. */
+  readonly description: string;
+}
+
+/** Chapters in the order in which they are printed. */
+export const OPTION_SECTIONS = [
+  'Endpoint and hub',
+  'Workers',
+  'Tasks',
+  'Agent',
+  'Credentials',
+] as const;
+
+/** A chapter of the options. */
+export type OptionSection = (typeof OPTION_SECTIONS)[number];
+
+/** Levels of the log, from all to least. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+
+/** A level of the log. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Threads or interpreters of one language unless told otherwise: an agent often shares a login node with people. */
+const SLOTS_DEFAULT = Math.min(2, availableParallelism());
+
+/** `setTimeout` takes at most 2^31 ms, which is a little more. */
+const TIMEOUT_S_MAX = 2_000_000;
+
+/** Captured output of both streams must fit into a frame's header of 1 MiB when every byte is escaped to six. */
+const OUTPUT_BYTES_LIMIT = 64 * 1024;
+
+/** A journal must hold some tasks of the largest size. */
+const JOURNAL_BYTES_MIN = 64 * 1024 * 1024;
+
+const TIB = 1024 ** 4;
+
+type Draft = Omit<OptionRow, 'environment' | 'flag' | 'secret' | 'restartNeeded'>;
+
+/** Every row follows the same pattern: `hub_url`, OUTPOST_HUB_URL, `--hub-url`. */
+function row(draft: Draft): OptionRow {
+  return {
+    ...draft,
+    environment: `OUTPOST_${draft.key.toUpperCase()}`,
+    flag: draft.key.replaceAll('_', '-'),
+    secret: false,
+    restartNeeded: true,
+  };
+}
+
+/** Options of the agent, in the order in which they are documented. */
+export const AGENT_OPTIONS: readonly OptionRow[] = [
+  row({
+    key: 'display_name',
+    type: { type: 'text', lengthMax: 256 },
+    section: 'Endpoint and hub',
+    description:
+      'Name that people see instead of the endpoint’s own. Not set: the name of the endpoint.',
+  }),
+  row({
+    key: 'hub_url',
+    type: { type: 'hub-url' },
+    default: 'http://localhost:5000',
+    section: 'Endpoint and hub',
+    description:
+      'Address of the hub. Plain http is refused except for this machine (localhost, 127.0.0.0/8, ::1), because the client secret would cross the network readable.',
+  }),
+  row({
+    key: 'amqp_port',
+    type: { type: 'integer', min: 1, max: 65_535 },
+    section: 'Endpoint and hub',
+    description:
+      'Port to dial for the broker instead of the one that the hub names, for sites that let only some ports out. Not set: as the hub says.',
+  }),
+  row({
+    key: 'javascript_threads',
+    type: { type: 'integer', min: 0, max: 256 },
+    default: SLOTS_DEFAULT,
+    defaultText: '2, or 1 on a machine with one core',
+    section: 'Workers',
+    description:
+      'Threads for JavaScript functions; each runs one task at a time. 0: this endpoint runs no JavaScript.',
+  }),
+  row({
+    key: 'javascript_heap_mb',
+    type: { type: 'integer', min: 32, max: 1_048_576 },
+    unit: 'MiB',
+    default: 256,
+    section: 'Workers',
+    description:
+      'Heap of one JavaScript thread. A task that needs more fails as out of memory. Buffers lie outside of the heap and are not counted.',
+  }),
+  row({
+    key: 'python_interpreters',
+    type: { type: 'integer', min: 0, max: 256 },
+    default: SLOTS_DEFAULT,
+    defaultText: '2, or 1 on a machine with one core',
+    section: 'Workers',
+    description:
+      'Python processes for Python functions and shell commands; each runs one task at a time. 0: this endpoint runs neither.',
+  }),
+  row({
+    key: 'python',
+    type: { type: 'path' },
+    default: 'python3',
+    section: 'Workers',
+    description:
+      'Python interpreter (3.9 or later), for instance that of a virtual environment. A bare name is looked up on PATH, where a real interpreter wins over the shim of a version manager, which costs 100 ms at every start. Functions that were serialized with dill need dill in this interpreter.',
+  }),
+  row({
+    key: 'environment',
+    type: { type: 'variables' },
+    default: {},
+    section: 'Workers',
+    description:
+      'Environment variables of the workers beside the few that they inherit (PATH, HOME, LANG and the like). As text: A=1,B=2 or a JSON object. No place for secrets: this file is not treated as one.',
+  }),
+  row({
+    key: 'working_dir',
+    type: { type: 'path' },
+    default: 'tasks',
+    section: 'Workers',
+    description:
+      'Directory in which tasks run. A relative path starts at the endpoint’s directory; ~ is your home.',
+  }),
+  row({
+    key: 'worker_start_timeout_s',
+    type: { type: 'seconds', min: 1, max: 600 },
+    unit: 's',
+    default: 20,
+    section: 'Workers',
+    description:
+      'Time that a worker may take to become ready. Slow network file systems need more. Workers that repeatedly take longer are no longer started, and the endpoint says DEGRADED.',
+  }),
+  row({
+    key: 'allowed_functions',
+    type: { type: 'uuid-list' },
+    section: 'Tasks',
+    description:
+      'Ids of the only functions that this endpoint runs; a task of any other fails as not allowed. Not set: all functions.',
+  }),
+  row({
+    key: 'reserve',
+    type: { type: 'integer', min: 0, max: 1024 },
+    unit: 'tasks',
+    defaultText: 'twice the number of threads and interpreters',
+    section: 'Tasks',
+    description:
+      'Tasks that are taken from the broker and held beside those that run, so that a free worker never waits. They are on this disk and this endpoint’s to run.',
+  }),
+  row({
+    key: 'task_timeout_s',
+    type: { type: 'seconds', min: 0, max: TIMEOUT_S_MAX },
+    unit: 's',
+    default: 0,
+    section: 'Tasks',
+    description: 'Longest run of a task, on the clock; then it is ended and fails. 0: no limit.',
+  }),
+  row({
+    key: 'max_retries',
+    type: { type: 'integer', min: 0, max: 100 },
+    default: 0,
+    section: 'Tasks',
+    description:
+      'How often a task is started again after its worker was lost or the agent was restarted under it. Leave it at 0 unless running your functions twice does no harm.',
+  }),
+  row({
+    key: 'kill_grace_s',
+    type: { type: 'seconds', min: 0, max: 300 },
+    unit: 's',
+    default: 5,
+    section: 'Tasks',
+    description: 'Time between asking a task to end and killing its worker.',
+  }),
+  row({
+    key: 'result_chars_max',
+    type: { type: 'integer', min: 1024, max: RESULT_CHARS_MAX },
+    unit: 'characters',
+    default: RESULT_CHARS_MAX,
+    section: 'Tasks',
+    description:
+      'Largest result, as serialized text. A larger one fails the task with MaxResultSizeExceeded.',
+  }),
+  row({
+    key: 'output_bytes_max',
+    type: { type: 'integer', min: 0, max: OUTPUT_BYTES_LIMIT },
+    unit: 'bytes',
+    default: OUTPUT_BYTES_MAX,
+    section: 'Tasks',
+    description:
+      'How much of what a task prints is kept, each for stdout and stderr; the end wins.',
+  }),
+  row({
+    key: 'heartbeat_period_s',
+    type: { type: 'seconds', min: 1, max: 300 },
+    unit: 's',
+    default: 30,
+    section: 'Agent',
+    description: 'Time between two signs of life to the hub.',
+  }),
+  row({
+    key: 'drain_grace_s',
+    type: { type: 'seconds', min: 0, max: TIMEOUT_S_MAX },
+    unit: 's',
+    default: 30,
+    section: 'Agent',
+    description:
+      'How long `agent stop` lets running tasks go on. After that they are ended and fail; tasks that have not started are handed back.',
+  }),
+  row({
+    key: 'journal_bytes_max',
+    type: { type: 'integer', min: JOURNAL_BYTES_MIN, max: TIB },
+    unit: 'bytes',
+    default: 1024 ** 3,
+    section: 'Agent',
+    description:
+      'Space for tasks and results that are not settled. When it is used up, no more tasks are taken until results have been delivered.',
+  }),
+  row({
+    key: 'log_level',
+    type: { type: 'choice', choices: LOG_LEVELS },
+    default: 'info',
+    section: 'Agent',
+    description: 'Least important messages that are logged.',
+  }),
+  {
+    key: 'client_id',
+    environment: 'OUTPOST_CLIENT_ID',
+    flag: 'client-id',
+    type: { type: 'text', lengthMax: 256 },
+    secret: false,
+    restartNeeded: true,
+    section: 'Credentials',
+    description:
+      'Client id (a UUID) that the endpoint signs in with. Read from the environment or `.env`, not from config.yaml, and always together with its secret.',
+  },
+  {
+    key: 'client_secret',
+    environment: 'OUTPOST_CLIENT_SECRET',
+    type: { type: 'text', lengthMax: 4096 },
+    secret: true,
+    restartNeeded: false,
+    section: 'Credentials',
+    description:
+      'Secret of the client. Never on a command line, where other users of the machine see it: `agent configure --client-secret-file FILE` (or - for stdin) puts it into `.env`. When `.env` or the systemd credential changes, the next sign-in uses the new one.',
+  },
+];
+
+/** Options that stand in config.yaml: all but the credentials. */
+export const FILE_OPTIONS: readonly OptionRow[] = AGENT_OPTIONS.filter(
+  (option) => option.section !== 'Credentials',
+);

@@ -1,0 +1,22 @@
+/** Errors of the OAuth endpoints, in OAuth's own shape (RFC 6749, 5.2). */
+import { ComputeError } from '../../base/errors.ts';
+
+/** `error` values that our endpoints answer. */
+export type OAuthErrorCode =
+  | 'invalid_request'
+  | 'invalid_client'
+  | 'invalid_scope'
+  | 'unauthorized_client'
+  | 'unsupported_grant_type';
+
+/** A refused request at an OAuth endpoint. */
+export class OAuthError extends ComputeError {
+  readonly error: OAuthErrorCode;
+  readonly httpStatus: number;
+
+  constructor(error: OAuthErrorCode, description: string) {
+    super(error.toUpperCase(), description, 77);
+    this.error = error;
+    this.httpStatus = error === 'invalid_client' ? 401 : 400;
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * Makes the broker look like the table in topology-table.ts, through the management API.
+ *
+ * T1 Queues are bound before anybody gets credentials to publish: a result that no queue takes would be lost by an
+ *    endpoint that does not look at returned messages.
+ * T2 Revoking deletes the user first and then closes its connections: it cannot come back in between.
+ * T3 No password is stored: an endpoint's is random and handed out once, a person's is derived from a key of the hub, so
+ *    that every hub process gives the same answer and running result streams go on.
+ *
+ * Everything here can be repeated. What this process has declared already is remembered for a while (bounded) and
+ * forgotten when the connection to the broker was lost, because another broker may have come up.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+
+import type { Kysely } from 'kysely';
+
+import type { Clock } from '../../base/clock.ts';
+import { detach } from '../../base/logger.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { ResultConnection } from '../../protocol/rest.ts';
+import { BoundedCache } from '../bounded-cache.ts';
+import type { HubDatabase } from '../db/schema.ts';
+import { connectionUrl } from './connection-url.ts';
+import type { BrokerLocation } from './connection-url.ts';
+import { hubSecret } from './hub-secret.ts';
+import type { ManagementClient } from './management-client.ts';
+import {
+  EXCHANGES,
+  HUB_QUEUES,
+  commandQueueName,
+  endpointQueues,
+  endpointUser,
+  endpointUserPrefix,
+  personQueuePrefix,
+  personUser,
+  taskGroupQueue,
+  taskGroupQueueName,
+  taskQueueName,
+} from './topology-table.ts';
+import type { EndpointQueues } from './topology-table.ts';
+
+const PASSWORD_BYTES = 32;
+const PERSON_KEY = 'broker-person';
+/** Declarations that are remembered, each kind. */
+const REMEMBERED_MAX = 10_000;
+/** A remembered declaration is repeated after this time, so that what was deleted by hand comes back. */
+const REMEMBERED_MS = 10 * 60_000;
+
+/** The broker's side of endpoints, task groups and persons. */
+export interface BrokerTopology {
+  /** Declares queues and bindings of an endpoint. */
+  declareEndpoint: (endpoint: EndpointQueues) => Promise<void>;
+  /** Makes the endpoint's user of one lease epoch and returns where it dials, with its credentials. */
+  grantEndpoint: (
+    endpoint: EndpointQueues & { readonly epoch: number },
+  ) => Promise<{ connectionUrl: string }>;
+  /** Deletes the endpoint's users and closes their connections. */
+  revokeEndpoint: (endpointId: string, options?: { exceptEpoch?: number }) => Promise<void>;
+  /** Revokes, and deletes the queues with what is in them. */
+  deleteEndpoint: (endpoint: EndpointQueues) => Promise<void>;
+  /** Declares the result queue of a task group. */
+  declareTaskGroupQueue: (ownerId: string, groupId: string) => Promise<void>;
+  /** Where a person reads the results of task groups. */
+  resultConnection: (ownerId: string) => Promise<ResultConnection>;
+  taskQueueName: (endpoint: EndpointQueues) => string;
+  commandQueueName: (endpoint: EndpointQueues) => string;
+}
+
+/** Settings of a {@link RabbitTopology}. */
+export interface TopologyOptions {
+  readonly db: Kysely<HubDatabase>;
+  readonly management: ManagementClient;
+  /** What endpoints and persons are told to dial. */
+  readonly publicLocation: BrokerLocation;
+  readonly retentionMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Called when the task queue of an endpoint turned out to be new: what had been in it before is gone. */
+  readonly onTaskQueueCreated: (endpointId: string) => Promise<void>;
+  /** Called when an endpoint and its queues are gone. */
+  readonly onEndpointDeleted: (endpointId: string) => Promise<void>;
+}
+
+/** Topology of a RabbitMQ broker. */
+export class RabbitTopology implements BrokerTopology {
+  readonly taskQueueName = taskQueueName;
+  readonly commandQueueName = commandQueueName;
+  readonly #options: TopologyOptions;
+  readonly #management: ManagementClient;
+  readonly #groups: BoundedCache<true>;
+  readonly #persons: BoundedCache<ResultConnection>;
+  #personKey: Buffer | undefined;
+
+  constructor(options: TopologyOptions) {
+    this.#options = options;
+    this.#management = options.management;
+    const bounds = { clock: options.clock, ttlMs: REMEMBERED_MS, weightMax: REMEMBERED_MAX };
+    this.#groups = new BoundedCache(bounds);
+    this.#persons = new BoundedCache(bounds);
+  }
+
+  /** Declares what does not belong to an endpoint or a person. */
+  async declareHub(): Promise<void> {
+    for (const exchange of EXCHANGES) {
+      await this.#management.putExchange(exchange);
+    }
+    for (const queue of HUB_QUEUES) {
+      await this.#management.putQueue(queue);
+    }
+  }
+
+  /** Forgets what was declared; the next use declares it again. */
+  forget(): void {
+    this.#groups.clear();
+    this.#persons.clear();
+  }
+
+  async declareEndpoint(endpoint: EndpointQueues): Promise<void> {
+    const [tasks, commands] = endpointQueues(endpoint);
+    await this.#management.putQueue(commands);
+    if (await this.#management.putQueue(tasks)) {
+      detach(
+        this.#options.logger,
+        'handing out again what a new task queue has lost',
+        this.#options.onTaskQueueCreated(endpoint.id),
+      );
+    }
+  }
+
+  async grantEndpoint(
+    endpoint: EndpointQueues & { readonly epoch: number },
+  ): Promise<{ connectionUrl: string }> {
+    const user = endpointUser(endpoint, endpoint.epoch);
+    const password = randomBytes(PASSWORD_BYTES).toString('base64url');
+    await this.#management.putUser(user, password);
+    return {
+      connectionUrl: connectionUrl(this.#options.publicLocation, { user: user.name, password }),
+    };
+  }
+
+  async revokeEndpoint(endpointId: string, options: { exceptEpoch?: number } = {}): Promise<void> {
+    const prefix = endpointUserPrefix(endpointId);
+    const kept = options.exceptEpoch === undefined ? undefined : `${prefix}${options.exceptEpoch}`;
+    const users = await this.#management.usersWithPrefix(prefix);
+    await Promise.all(
+      users
+        .filter((user) => user !== kept)
+        .map(async (user) => {
+          await this.#management.deleteUser(user);
+        }),
+    );
+  }
+
+  async deleteEndpoint(endpoint: EndpointQueues): Promise<void> {
+    await this.revokeEndpoint(endpoint.id);
+    for (const queue of endpointQueues(endpoint)) {
+      await this.#management.deleteQueue(queue.name);
+    }
+    detach(
+      this.#options.logger,
+      'failing the tasks of a deleted endpoint',
+      this.#options.onEndpointDeleted(endpoint.id),
+    );
+  }
+
+  async declareTaskGroupQueue(ownerId: string, groupId: string): Promise<void> {
+    const name = taskGroupQueueName(ownerId, groupId);
+    if (this.#groups.get(name) === undefined) {
+      await this.#management.putQueue(taskGroupQueue(ownerId, groupId, this.#options.retentionMs));
+      this.#groups.set(name, true);
+    }
+  }
+
+  async resultConnection(ownerId: string): Promise<ResultConnection> {
+    const known = this.#persons.get(ownerId);
+    if (known !== undefined) {
+      return known;
+    }
+    this.#personKey ??= await hubSecret(this.#options.db, PERSON_KEY);
+    const user = personUser(ownerId);
+    const password = createHmac('sha256', this.#personKey).update(ownerId).digest('base64url');
+    await this.#management.putUser(user, password);
+    const connection: ResultConnection = {
+      queue_prefix: personQueuePrefix(ownerId),
+      connection_url: connectionUrl(this.#options.publicLocation, { user: user.name, password }),
+    };
+    this.#persons.set(ownerId, connection);
+    return connection;
+  }
+}

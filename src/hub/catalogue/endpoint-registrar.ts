@@ -1,0 +1,242 @@
+/**
+ * Registration of endpoints: the lease, and with it the broker credentials (protocol.md 5.1, 5.2).
+ *
+ * The row is locked from the decision to the end, and the broker is provisioned before the transaction commits, so
+ * that a lease exists exactly when its holder could get credentials: a failure half-way leaves the lease as it
+ * was, and the next attempt provisions the same epoch again. The new user is made before the older ones are
+ * deleted; deleting them closes their connections, which fences whoever held the endpoint.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+
+import { sql } from 'kysely';
+import type { Kysely, Selectable, Transaction } from 'kysely';
+
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { EndpointRegistered, EndpointRegistration } from '../../protocol/rest.ts';
+import type { BrokerTopology } from '../broker/topology.ts';
+import type { EndpointsTable, HubDatabase } from '../db/schema.ts';
+import { HubError } from '../hub-error.ts';
+import type { EndpointCatalogue } from './endpoint-catalogue.ts';
+import { endpointNotFound } from './endpoint-catalogue.ts';
+import { registeredDocument } from './endpoint-documents.ts';
+import { decideLease, LEASE_TTL_MS } from './lease.ts';
+import type { StoredHolder } from './lease.ts';
+
+/** How long a lock keeps an endpoint from registering again, in seconds: longer than a reconnect takes. */
+const LOCK_S = 60;
+
+/** What the id of a registration refers to. */
+export type RegistrationTarget =
+  /** A new endpoint with an id of the hub's. */
+  | { readonly kind: 'new' }
+  /** An endpoint that must exist. */
+  | { readonly kind: 'existing'; readonly id: string }
+  /** An id of the caller's choosing, as endpoints did before the v3 routes. */
+  | { readonly kind: 'chosen'; readonly id: string };
+
+/** What the registrar works with. */
+export interface EndpointRegistrarOptions {
+  readonly db: Kysely<HubDatabase>;
+  readonly topology: BrokerTopology;
+  readonly endpoints: EndpointCatalogue;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Grants and ends leases. */
+export class EndpointRegistrar {
+  readonly #options: EndpointRegistrarOptions;
+
+  constructor(options: EndpointRegistrarOptions) {
+    this.#options = options;
+  }
+
+  /** Registers and grants the lease. @throws HubError 403, 404, 409 or 423. */
+  async register(
+    ownerId: string,
+    target: RegistrationTarget,
+    registration: EndpointRegistration,
+  ): Promise<EndpointRegistered> {
+    const { db, endpoints, logger } = this.#options;
+    const id = target.kind === 'new' ? randomUUID() : target.id;
+    const document = await db.transaction().execute(async (transaction) => {
+      if (target.kind !== 'existing') {
+        await insertEndpoint(transaction, id, ownerId, registration.endpoint_name);
+      }
+      const row = await lockRow(transaction, id);
+      checkMayRegister(row, ownerId, registration);
+      return await this.#grant(transaction, row, registration);
+    });
+    endpoints.forget(id);
+    logger.info(
+      { endpointId: id, ownerId, host: registration.lease?.holder.host },
+      'endpoint registered',
+    );
+    return document;
+  }
+
+  /** Keeps an endpoint from registering for a while, and cuts off who holds it. Returns the end in Unix seconds. */
+  async lock(ownerId: string, id: string): Promise<number> {
+    const { db, topology, endpoints, logger } = this.#options;
+    await endpoints.owned(ownerId, id);
+    const row = await db
+      .updateTable('endpoints')
+      .set({
+        locked_until: sql<Date>`now() + ${LOCK_S} * interval '1 second'`,
+        active: false,
+        // No time at all rather than now: a heartbeat that is still under way renews only what has one.
+        lease_expires_at: null,
+      })
+      .where('id', '=', id)
+      .returning('locked_until')
+      .executeTakeFirstOrThrow();
+    await topology.revokeEndpoint(id);
+    logger.info({ endpointId: id, ownerId }, 'endpoint locked');
+    return (row.locked_until ?? new Date(0)).getTime() / 1000;
+  }
+
+  /** Ends a lease at its holder's wish; false when somebody else holds it by now. */
+  async release(ownerId: string, id: string, epoch: number): Promise<boolean> {
+    const { db, endpoints } = this.#options;
+    await endpoints.owned(ownerId, id);
+    const result = await db
+      .updateTable('endpoints')
+      .set({ active: false, lease_expires_at: null, lease_holder: null })
+      .where('id', '=', id)
+      .where('lease_epoch', '=', epoch)
+      .executeTakeFirst();
+    return result.numUpdatedRows > 0n;
+  }
+
+  /** Deletes an endpoint with its queues and credentials. @throws HubError 403 or 404. */
+  async delete(ownerId: string, id: string): Promise<void> {
+    const { db, topology, endpoints, logger } = this.#options;
+    const row = await endpoints.owned(ownerId, id);
+    await db
+      .updateTable('endpoints')
+      .set({ deleted_at: sql<Date>`now()`, active: false, lease_expires_at: null })
+      .where('id', '=', id)
+      .execute();
+    endpoints.forget(id);
+    await topology.deleteEndpoint({ id, queueSuffix: row.queue_suffix });
+    logger.info({ endpointId: id, ownerId }, 'endpoint deleted');
+  }
+
+  async #grant(
+    transaction: Transaction<HubDatabase>,
+    row: Selectable<EndpointsTable>,
+    registration: EndpointRegistration,
+  ): Promise<EndpointRegistered> {
+    const { topology, clock } = this.#options;
+    const { lease } = registration;
+    const epoch = row.lease_epoch + 1;
+    const holder: StoredHolder | undefined =
+      lease === undefined
+        ? undefined
+        : { ...lease.holder, granted_at: new Date(clock.now()).toISOString() };
+    await transaction
+      .updateTable('endpoints')
+      .set({
+        name: registration.endpoint_name,
+        display_name: registration.display_name ?? null,
+        metadata: JSON.stringify(registration.metadata ?? {}),
+        allowed_functions: registration.allowed_functions?.slice() ?? null,
+        public: registration.public ?? false,
+        lease_epoch: epoch,
+        lease_holder: holder === undefined ? null : JSON.stringify(holder),
+        lease_expires_at: sql<Date>`now() + ${LEASE_TTL_MS} * interval '1 millisecond'`,
+        // What an earlier holder reported says nothing about this one: online is who sent a heartbeat.
+        active: false,
+        last_heartbeat_at: null,
+        status_report: null,
+      })
+      .where('id', '=', row.id)
+      .execute();
+    const endpoint = { id: row.id, queueSuffix: row.queue_suffix };
+    await topology.declareEndpoint(endpoint);
+    const { connectionUrl } = await topology.grantEndpoint({ ...endpoint, epoch });
+    await topology.revokeEndpoint(row.id, { exceptEpoch: epoch });
+    return registeredDocument(
+      {
+        endpointId: row.id,
+        connectionUrl,
+        taskQueue: topology.taskQueueName(endpoint),
+        commandQueue: topology.commandQueueName(endpoint),
+      },
+      lease === undefined ? undefined : { epoch, ttl_ms: LEASE_TTL_MS },
+    );
+  }
+}
+
+type LockedRow = Selectable<EndpointsTable> & { is_held: boolean; is_locked: boolean };
+
+async function insertEndpoint(
+  transaction: Transaction<HubDatabase>,
+  id: string,
+  ownerId: string,
+  name: string,
+): Promise<void> {
+  await transaction
+    .insertInto('endpoints')
+    .values({
+      id,
+      owner_id: ownerId,
+      name,
+      metadata: '{}',
+      queue_suffix: randomBytes(12).toString('hex'),
+    })
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .execute();
+}
+
+async function lockRow(transaction: Transaction<HubDatabase>, id: string): Promise<LockedRow> {
+  const row = await transaction
+    .selectFrom('endpoints')
+    .selectAll()
+    .select([
+      sql<boolean>`coalesce(lease_expires_at > now(), false)`.as('is_held'),
+      sql<boolean>`coalesce(locked_until > now(), false)`.as('is_locked'),
+    ])
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .forUpdate()
+    .executeTakeFirst();
+  if (row === undefined) {
+    throw endpointNotFound(id);
+  }
+  return row;
+}
+
+function checkMayRegister(
+  row: LockedRow,
+  ownerId: string,
+  registration: EndpointRegistration,
+): void {
+  if (row.owner_id !== ownerId) {
+    throw new HubError(
+      403,
+      'ENDPOINT_ALREADY_REGISTERED',
+      `Endpoint ${row.id} is registered by somebody else; register a new one without an id`,
+    );
+  }
+  if (row.is_locked) {
+    const until = row.locked_until?.toISOString() ?? 'later';
+    throw new HubError(
+      423,
+      'RESOURCE_LOCKED',
+      `Endpoint ${row.id} was stopped remotely and is locked until ${until}; start it again after that`,
+    );
+  }
+  const decision = decideLease(
+    { epoch: row.lease_epoch, isHeld: row.is_held, holder: row.lease_holder },
+    registration.lease,
+  );
+  if (!decision.isGranted) {
+    throw new HubError(
+      409,
+      'RESOURCE_CONFLICT',
+      `endpoint ${row.name} is held by ${decision.heldBy}; stop it there, or start with --takeover`,
+    );
+  }
+}

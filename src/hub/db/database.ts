@@ -1,0 +1,95 @@
+/**
+ * Opens the database and brings its schema up to date.
+ *
+ * Migrations run under Kysely's advisory lock, so any number of hub processes may start at once: one migrates, the
+ * others wait and find nothing left to do.
+ */
+import { Kysely, Migrator, PostgresDialect, sql } from 'kysely';
+import pg from 'pg';
+
+import { ConflictError, UnavailableError, errorText } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import { redactUrl } from '../../base/redact-url.ts';
+import { MIGRATIONS } from './migrations/index.ts';
+import type { HubDatabase } from './schema.ts';
+
+/** Connections one process holds at most; PostgreSQL's own default limit is 100 for all of them. */
+const POOL_CONNECTIONS_MAX = 16;
+
+/** How long a query may wait for a connection before it fails, in milliseconds. */
+const CONNECT_TIMEOUT_MS = 5000;
+
+/** Longest statement, in milliseconds: nothing on the API's path may hold a connection for longer. */
+const STATEMENT_TIMEOUT_MS = 30_000;
+
+/** Options of {@link openDatabase}. */
+export interface DatabaseOptions {
+  readonly url: string;
+  readonly logger: Logger;
+}
+
+/** Opens a pool; connects lazily. `destroy()` of what is returned closes it. */
+export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: POOL_CONNECTIONS_MAX,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    application_name: 'outpost-hub',
+  });
+  // An idle connection that breaks is replaced at the next query; without a listener it would end the process.
+  pool.on('error', (error) => {
+    options.logger.warn({ err: error }, 'an idle database connection broke');
+  });
+  return new Kysely<HubDatabase>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** @throws UnavailableError DATABASE_UNREACHABLE naming the URL and the variable to set. */
+export async function checkDatabase(db: Kysely<HubDatabase>, url: string): Promise<void> {
+  try {
+    await sql`select 1`.execute(db);
+  } catch (error) {
+    throw new UnavailableError(
+      'DATABASE_UNREACHABLE',
+      `the database at ${redactUrl(url)} cannot be reached: ${errorText(error)}. ` +
+        'Start PostgreSQL there, or set OUTPOST_DATABASE_URL to one that runs.',
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Applies what is missing and returns the names of what was applied.
+ *
+ * @throws ConflictError PRECONDITION_FAILED when the database was made by a newer version or a migration fails.
+ */
+export async function migrateDatabase(db: Kysely<HubDatabase>): Promise<string[]> {
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: async () => await Promise.resolve({ ...MIGRATIONS }) },
+  });
+  const { error, results } = await migrator.migrateToLatest();
+  if (error !== undefined) {
+    const failed = results?.find((result) => result.status === 'Error')?.migrationName;
+    throw new ConflictError(
+      'PRECONDITION_FAILED',
+      failed === undefined
+        ? `the database does not fit this version of the hub: ${errorText(error)}`
+        : `migration ${failed} failed and was rolled back: ${errorText(error)}`,
+      { cause: error },
+    );
+  }
+  return (results ?? []).map((result) => result.migrationName);
+}
+
+/** Names of migrations that have not been applied yet. */
+export async function pendingMigrations(db: Kysely<HubDatabase>): Promise<string[]> {
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: async () => await Promise.resolve({ ...MIGRATIONS }) },
+  });
+  const migrations = await migrator.getMigrations();
+  return migrations
+    .filter((migration) => migration.executedAt === undefined)
+    .map((migration) => migration.name);
+}

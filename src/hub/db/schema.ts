@@ -1,0 +1,147 @@
+/**
+ * Tables of the hub, as Kysely sees them. PostgreSQL is the truth about tasks; the broker only carries.
+ * The migrations beside this file make them; `hub migrate` applies them.
+ */
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+
+import type { LeaseHolder } from '../../protocol/rest.ts';
+import type { TaskState } from '../../protocol/task-state.ts';
+
+type Json = Record<string, unknown>;
+/** Set by the database when absent; read as a Date. */
+type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
+type NullableTimestamp = ColumnType<
+  Date | null,
+  Date | string | null | undefined,
+  Date | string | null
+>;
+
+/** A registered OAuth client; its id is also the identity of who signs in with it. */
+export interface ClientsTable {
+  id: string;
+  name: string;
+  /** scrypt, never the secret itself. */
+  secret_hash: string;
+  /** May register and run endpoints, and nothing else. */
+  endpoint_only: Generated<boolean>;
+  created_at: Timestamp;
+}
+
+/** Access tokens that were issued, by the SHA-256 of the token. */
+export interface AccessTokensTable {
+  token_hash: Buffer;
+  client_id: string;
+  scope: string;
+  resource_server: string;
+  expires_at: ColumnType<Date, Date | string, Date | string>;
+}
+
+/** Functions; `code` is the packed buffer as registered. */
+export interface FunctionsTable {
+  id: string;
+  owner_id: string;
+  name: string;
+  code: string;
+  description: string | null;
+  public: Generated<boolean>;
+  meta: JSONColumnType<Json>;
+  created_at: Timestamp;
+  deleted_at: NullableTimestamp;
+}
+
+/** Endpoints, their lease and their last heartbeat. */
+export interface EndpointsTable {
+  id: string;
+  owner_id: string;
+  name: string;
+  display_name: string | null;
+  metadata: JSONColumnType<Json>;
+  /** null: every function is allowed. */
+  allowed_functions: string[] | null;
+  public: Generated<boolean>;
+  /** Random part of the queue names: any user of a vhost can look at a queue whose name it knows. */
+  queue_suffix: string;
+  lease_epoch: Generated<number>;
+  lease_holder: JSONColumnType<LeaseHolder> | null;
+  lease_expires_at: NullableTimestamp;
+  last_heartbeat_at: NullableTimestamp;
+  /** `global_state` of the last heartbeat. */
+  status_report: JSONColumnType<Json> | null;
+  /** Seconds; from the last heartbeat. */
+  heartbeat_period_s: Generated<number>;
+  /** False once the endpoint said that it stops. */
+  active: Generated<boolean>;
+  /** Registration answers 423 until then. */
+  locked_until: NullableTimestamp;
+  created_at: Timestamp;
+  deleted_at: NullableTimestamp;
+}
+
+/** Task groups; one result queue each when `has_queue`. */
+export interface TaskGroupsTable {
+  id: string;
+  owner_id: string;
+  has_queue: Generated<boolean>;
+  created_at: Timestamp;
+}
+
+/** Tasks from submission to the end of the retention. */
+export interface TasksTable {
+  id: string;
+  group_id: string;
+  owner_id: string;
+  endpoint_id: string;
+  function_id: string;
+  /** Packed args and kwargs; the function's code is put before it when published. */
+  payload: string;
+  /** `resource_specification` and `result_serializers` of the submission, when given. */
+  options: JSONColumnType<Json> | null;
+  state: TaskState;
+  created_at: Timestamp;
+  /** When the broker confirmed the task message; null: the relay publishes it (again). */
+  published_at: NullableTimestamp;
+  received_at: NullableTimestamp;
+  started_at: NullableTimestamp;
+  completed_at: NullableTimestamp;
+  /** When the result was put on the group's queue, or found to have none. */
+  streamed_at: NullableTimestamp;
+  /** The Result message as the endpoint published it. */
+  result: Buffer | null;
+  /** Captured output (`TaskOutput`). */
+  output: JSONColumnType<Json> | null;
+}
+
+/** Answers to submissions that carried an Idempotency-Key. */
+export interface SubmissionsTable {
+  owner_id: string;
+  idempotency_key: string;
+  /** SHA-256 of the request body: the same key with another body is an error. */
+  request_hash: Buffer;
+  response: JSONColumnType<Json>;
+  created_at: Timestamp;
+}
+
+/** Keys that all hub processes share, such as the one that broker passwords of persons derive from. */
+export interface HubSecretsTable {
+  name: string;
+  value: Buffer;
+}
+
+/** One row: when a hub process was alive last. */
+export interface HubLivenessTable {
+  only_row: Generated<boolean>;
+  alive_at: Timestamp;
+}
+
+/** The database. */
+export interface HubDatabase {
+  clients: ClientsTable;
+  access_tokens: AccessTokensTable;
+  functions: FunctionsTable;
+  endpoints: EndpointsTable;
+  task_groups: TaskGroupsTable;
+  tasks: TasksTable;
+  submissions: SubmissionsTable;
+  hub_secrets: HubSecretsTable;
+  hub_liveness: HubLivenessTable;
+}

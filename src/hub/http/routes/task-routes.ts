@@ -1,0 +1,205 @@
+/**
+ * Routes about tasks (protocol.md 3.3: 5 to 9; 4; 6).
+ *
+ * A submission has no effect before everything about it was checked: ids, rights, limits. What can fail afterwards
+ * is the task service's to answer for, and it never answers 5xx after side effects.
+ */
+import { createHash } from 'node:crypto';
+
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+
+import type { Submission, SubmissionAccepted } from '../../../protocol/rest.ts';
+import { HubError } from '../../hub-error.ts';
+import type { SubmitRequest } from '../../tasks/task-service.ts';
+import { callerOf } from '../authentication.ts';
+import { requireUuid } from '../identifiers.ts';
+import { pathId } from '../route-context.ts';
+import type { RouteContext } from '../route-context.ts';
+import {
+  answers,
+  BatchStatusBody,
+  IdParams,
+  Responses,
+  SubmissionBody,
+  SubmissionBodyV2,
+} from '../schemas.ts';
+import { submitV2 } from './submit-v2.ts';
+
+interface IdRoute {
+  Params: { id: string };
+}
+
+const IDEMPOTENCY_KEY_CHARS_MAX = 255;
+
+/** Adds the routes. */
+export function taskRoutes(app: FastifyInstance, context: RouteContext): void {
+  addSubmitRoutes(app, context);
+  addTaskReadingRoutes(app, context);
+}
+
+/** A submission from the wire, with canonical ids and without nulls. */
+function toSubmission(body: SubmissionBody): Submission {
+  return {
+    tasks: body.tasks,
+    create_queue: body.create_queue ?? false,
+    ...(typeof body.task_group_id === 'string'
+      ? { task_group_id: requireUuid(body.task_group_id, 'body/task_group_id') }
+      : {}),
+    ...present('resource_specification', body.resource_specification),
+    ...present('user_endpoint_config', body.user_endpoint_config),
+    ...present('user_runtime', body.user_runtime),
+    ...present('result_serializers', body.result_serializers),
+  };
+}
+
+function present<K extends string, V>(key: K, value: V | null | undefined): Partial<Record<K, V>> {
+  return value === null || value === undefined ? {} : ({ [key]: value } as Record<K, V>);
+}
+
+/** Checks everything about a submission and hands it to the task service. @throws HubError 400, 403, 404 or 413. */
+export async function submitTasks(
+  context: RouteContext,
+  callerId: string,
+  endpointId: string,
+  submission: Submission,
+  idempotency?: SubmitRequest['idempotency'],
+): Promise<SubmissionAccepted> {
+  const idOf = new Map(
+    Object.keys(submission.tasks).map((spelt) => [spelt, requireUuid(spelt, 'body/tasks: a key')]),
+  );
+  const count = Object.values(submission.tasks).reduce((sum, list) => sum + list.length, 0);
+  if (count > context.limits.submissionTasksMax) {
+    throw new HubError(
+      413,
+      'BATCH_RUN_TOO_LARGE',
+      `the submission holds ${count} tasks, more than the ${context.limits.submissionTasksMax} allowed; split it`,
+    );
+  }
+  const endpoint = await context.endpoints.usable(callerId, endpointId);
+  const callable = await context.functions.callable(callerId, [...new Set(idOf.values())]);
+  const functionCode = new Map<string, { id: string; code: string }>();
+  for (const [spelt, id] of idOf) {
+    if (endpoint.allowedFunctions?.has(id) === false) {
+      throw new HubError(
+        403,
+        'FUNCTION_NOT_PERMITTED',
+        `Function ${id} is not permitted on endpoint ${endpointId}; its owner allows only certain functions`,
+      );
+    }
+    functionCode.set(spelt, { id, code: callable.get(id)?.code ?? '' });
+  }
+  return await context.tasks.submit({
+    ownerId: callerId,
+    endpointId,
+    functionCode,
+    submission,
+    ...(idempotency === undefined ? {} : { idempotency }),
+  });
+}
+
+/** The Idempotency-Key with a digest of what it stands for. */
+function idempotencyOf(request: FastifyRequest, endpointId: string): SubmitRequest['idempotency'] {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) {
+    return undefined;
+  }
+  if (Array.isArray(key) || key === '' || key.length > IDEMPOTENCY_KEY_CHARS_MAX) {
+    throw new HubError(
+      400,
+      'REQUEST_MALFORMED',
+      `the Idempotency-Key header must hold 1 to ${IDEMPOTENCY_KEY_CHARS_MAX} characters, once`,
+    );
+  }
+  const requestHash = createHash('sha256')
+    .update(endpointId)
+    .update('\0')
+    .update(request.bodyText ?? '')
+    .digest();
+  return { key, requestHash };
+}
+
+function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
+  const tags = ['tasks'];
+  app.post<IdRoute & { Body: SubmissionBody }>(
+    '/v3/endpoints/:id/submit',
+    {
+      schema: {
+        tags,
+        params: IdParams,
+        body: SubmissionBody,
+        response: answers(Responses.submitted),
+      },
+    },
+    async (request) => {
+      const id = pathId(request, 'the endpoint id');
+      const submission = toSubmission(request.body);
+      return await submitTasks(
+        context,
+        callerOf(request).id,
+        id,
+        submission,
+        idempotencyOf(request, id),
+      );
+    },
+  );
+  app.post<{ Body: SubmissionBodyV2 }>(
+    '/v2/submit',
+    { schema: { tags, body: SubmissionBodyV2, response: answers(Responses.document) } },
+    async (request) =>
+      await submitV2(
+        request.body,
+        async (endpointId, submission) =>
+          await submitTasks(context, callerOf(request).id, endpointId, submission),
+      ),
+  );
+}
+
+function addTaskReadingRoutes(app: FastifyInstance, context: RouteContext): void {
+  const tags = ['tasks'];
+  app.get<IdRoute>(
+    '/v2/tasks/:id',
+    { schema: { tags, params: IdParams, response: answers(Responses.task) } },
+    async (request) => {
+      const id = pathId(request, 'the task id');
+      const document = (await context.tasks.documents(callerOf(request).id, [id])).get(id);
+      if (document === undefined) {
+        throw new HubError(404, 'TASK_NOT_FOUND', `Task ${id} could not be found`);
+      }
+      return document;
+    },
+  );
+  app.post<{ Body: BatchStatusBody }>(
+    '/v2/batch_status',
+    { schema: { tags, body: BatchStatusBody, response: answers(Responses.batch) } },
+    async (request) => {
+      // Answered under the id as it was asked for; a task that nobody knows is left out.
+      const wanted = request.body.task_ids.map(
+        (spelt) => [spelt, requireUuid(spelt, 'body/task_ids')] as const,
+      );
+      const ids = [...new Set(wanted.map(([, id]) => id))];
+      const documents = await context.tasks.documents(callerOf(request).id, ids);
+      const results = wanted.flatMap(([spelt, id]) => {
+        const document = documents.get(id);
+        return document === undefined ? [] : [[spelt, document] as const];
+      });
+      return { response: 'batch', results: Object.fromEntries(results) };
+    },
+  );
+  app.get<IdRoute>(
+    '/v2/taskgroup/:id',
+    { schema: { tags, params: IdParams, response: answers(Responses.taskGroup) } },
+    async (request) => {
+      const id = pathId(request, 'the task group id');
+      const group = await context.tasks.group(callerOf(request).id, id);
+      if (group === undefined) {
+        throw new HubError(404, 'TASK_GROUP_NOT_FOUND', `Task group ${id} could not be found`);
+      }
+      return group;
+    },
+  );
+  app.get(
+    '/v2/get_amqp_result_connection_url',
+    { schema: { tags, response: answers(Responses.resultConnection) } },
+    async (request) => await context.topology.resultConnection(callerOf(request).id),
+  );
+}

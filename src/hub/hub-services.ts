@@ -1,0 +1,476 @@
+/**
+ * The data plane of the hub: topology, task service, and the two connections to the broker behind them.
+ *
+ *   consuming    results, heartbeats ─▶ database
+ *   publishing   tasks ─▶ endpoints, results ─▶ task groups
+ *
+ * Two connections, because a broker under alarm stops reading from those that publish, and must not stall the acks.
+ * Nothing is kept in memory that the database or the broker does not have too: any number of processes may run this.
+ */
+import type { Kysely } from 'kysely';
+
+import { backoffDelayMs } from '../base/backoff.ts';
+import { sleep } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import { withDeadline } from '../base/deadline.ts';
+import { ConfigError, UnavailableError, errorText } from '../base/errors.ts';
+import { detach } from '../base/logger.ts';
+import type { Logger } from '../base/logger.ts';
+import { dialAmqp } from '../transport/amqp/connection.ts';
+import type { AmqpConnection } from '../transport/amqp/connection.ts';
+import type { AmqpConsumer } from '../transport/amqp/consumer.ts';
+import { AmqpSession } from '../transport/amqp/session.ts';
+import type { SessionState } from '../transport/amqp/session.ts';
+import { parseBrokerLocation } from './broker/connection-url.ts';
+import { ManagementClient } from './broker/management-client.ts';
+import { RabbitTopology } from './broker/topology.ts';
+import type { BrokerTopology } from './broker/topology.ts';
+import type { HubDatabase } from './db/schema.ts';
+import { HeartbeatIntake } from './tasks/heartbeat-intake.ts';
+import { storeEndpointReports, storeTaskProgress } from './tasks/heartbeat-store.ts';
+import { ResultIntake } from './tasks/result-intake.ts';
+import { failOpenTasks, storeResults, unstreamedResults } from './tasks/result-store.ts';
+import type { StreamableResult } from './tasks/result-store.ts';
+import { ResultStream } from './tasks/result-stream.ts';
+import { deleteExpired } from './tasks/retention.ts';
+import { TaskPublisher } from './tasks/task-publisher.ts';
+import { relayUnpublished } from './tasks/task-relay.ts';
+import { markPublished, markStreamed, republishUnreceived } from './tasks/task-rows.ts';
+import { StoredTaskService } from './tasks/task-service.ts';
+import type { TaskService } from './tasks/task-service.ts';
+
+/** Settings of the data plane. */
+export interface TaskPlaneOptions {
+  readonly db: Kysely<HubDatabase>;
+  /** What the hub dials. */
+  readonly amqpUrl: string;
+  /** What endpoints and persons are told to dial; credentials and path in it are ignored. */
+  readonly amqpPublicUrl: string;
+  readonly managementUrl: string;
+  /** Certificate authority of the broker (PEM). */
+  readonly ca?: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How long results stay readable and tasks may wait. */
+  readonly retentionMs: number;
+  /** How long `start` waits for the broker. Default 60 s. */
+  readonly startTimeoutMs?: number;
+}
+
+/** How the data plane is. */
+export interface TaskPlaneHealth {
+  readonly consuming: SessionState;
+  readonly publishing: SessionState;
+  /** Why the broker takes nothing at present, such as "low on disk". */
+  readonly blocked: string | undefined;
+  /** Tasks that are being published. */
+  readonly tasksHeld: number;
+  /** Results that are being stored or streamed. */
+  readonly resultsHeld: number;
+}
+
+/** The data plane. */
+export interface TaskPlane {
+  readonly topology: BrokerTopology;
+  readonly tasks: TaskService;
+  /** Resolves when the topology stands and both connections are there. @throws ConfigError, UnavailableError. */
+  start: () => Promise<void>;
+  /** Lets what is in flight settle, for 5 s at most, and closes the connections. Idempotent, never rejects. */
+  stop: () => Promise<void>;
+  health: () => TaskPlaneHealth;
+}
+
+const START_TIMEOUT_MS = 60_000;
+const START_RETRY = { baseMs: 100, maxMs: 1_000 };
+const DRAIN_MS_MAX = 5_000;
+const UNSTREAMED_SWEEP_MS = 30_000;
+const UNSTREAMED_COUNT = 200;
+const UNSTREAMED_BYTES = 16 * 1024 * 1024;
+const RETENTION_SWEEP_MS = 3600_000;
+const FAIL_TASKS_COUNT = 500;
+
+/** Makes the data plane of a hub. @throws ConfigError when a URL is not acceptable. */
+export function createTaskPlane(options: TaskPlaneOptions): TaskPlane {
+  return new RabbitTaskPlane(options);
+}
+
+class RabbitTaskPlane implements TaskPlane {
+  readonly topology: RabbitTopology;
+  readonly tasks: TaskService;
+  readonly #options: TaskPlaneOptions;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #publisher: TaskPublisher;
+  readonly #stream: ResultStream;
+  readonly #results: ResultIntake;
+  readonly #heartbeats: HeartbeatIntake;
+  readonly #consuming: AmqpSession;
+  readonly #publishing: AmqpSession;
+  #consumers: readonly AmqpConsumer[] = [];
+  #blocked: string | undefined;
+  #isTopologyFresh = false;
+  readonly #timers = new Set<Timer>();
+  readonly #stopping = new AbortController();
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: TaskPlaneOptions) {
+    const { db, clock, retentionMs } = options;
+    const logger = options.logger.child({ component: 'task-plane' });
+    this.#options = options;
+    this.#clock = clock;
+    this.#logger = logger;
+    const { vhost } = parseBrokerLocation(options.amqpUrl, 'OUTPOST_AMQP_URL');
+    this.topology = new RabbitTopology({
+      db,
+      management: new ManagementClient({ url: options.managementUrl, vhost, clock }),
+      publicLocation: {
+        ...parseBrokerLocation(options.amqpPublicUrl, 'OUTPOST_AMQP_PUBLIC_URL'),
+        vhost,
+      },
+      retentionMs,
+      clock,
+      logger,
+      onTaskQueueCreated: async (endpointId) => {
+        await this.#republish(endpointId);
+      },
+      onEndpointDeleted: async (endpointId) => {
+        await this.#failTasks(endpointId);
+      },
+    });
+    this.#publisher = new TaskPublisher({
+      clock,
+      logger,
+      markPublished: async (ids) => {
+        await markPublished(db, ids);
+      },
+      relay: async (since, publishPage) => await relayUnpublished(db, since, publishPage),
+      repairEndpoint: async (endpointId) => {
+        await this.#repair(endpointId);
+      },
+    });
+    this.tasks = new StoredTaskService({
+      db,
+      topology: this.topology,
+      publish: (tasks) => {
+        this.#publisher.offer(tasks);
+      },
+    });
+    this.#stream = new ResultStream(clock, logger);
+    this.#results = new ResultIntake({
+      clock,
+      logger,
+      store: async (batch) => await storeResults(db, batch),
+      stream: async (result) => {
+        await this.#stream.publish(result);
+      },
+      markStreamed: async (ids) => {
+        await markStreamed(db, ids);
+      },
+    });
+    this.#heartbeats = new HeartbeatIntake({
+      clock,
+      logger,
+      store: async (reports, progress) => {
+        await storeEndpointReports(db, reports);
+        await storeTaskProgress(db, progress);
+      },
+    });
+    this.#consuming = this.#session(
+      'hub-consuming',
+      async (connection) => await this.#setUpConsuming(connection),
+    );
+    this.#publishing = this.#session(
+      'hub-publishing',
+      async (connection) => await this.#setUpPublishing(connection),
+    );
+  }
+
+  async start(): Promise<void> {
+    const limitMs = this.#options.startTimeoutMs ?? START_TIMEOUT_MS;
+    let lastFailure = 'it did not answer';
+    const started = this.#start((failure) => {
+      lastFailure = failure;
+    });
+    try {
+      await withDeadline(
+        this.#clock,
+        limitMs,
+        started,
+        () =>
+          new UnavailableError(
+            'BROKER_UNREACHABLE',
+            `the broker was not ready within ${limitMs / 1000} s: ${this.#offlineReason() ?? lastFailure}. ` +
+              'Start RabbitMQ with its management plugin, or set OUTPOST_AMQP_URL and OUTPOST_AMQP_MANAGEMENT_URL to one that runs.',
+          ),
+      );
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.#every(UNSTREAMED_SWEEP_MS, 'streaming results that were left behind', async () => {
+      await this.#streamLeftovers();
+    });
+    this.#every(RETENTION_SWEEP_MS, 'deleting what has expired', async () => {
+      await this.#deleteExpired();
+    });
+    detach(this.#logger, 'deleting what has expired', this.#deleteExpired());
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    await this.#stopped;
+  }
+
+  health(): TaskPlaneHealth {
+    return {
+      consuming: this.#consuming.state,
+      publishing: this.#publishing.state,
+      blocked: this.#blocked,
+      tasksHeld: this.#publisher.heldCount,
+      resultsHeld: this.#results.heldCount,
+    };
+  }
+
+  async #start(onFailure: (failure: string) => void): Promise<void> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        await this.topology.declareHub();
+        break;
+      } catch (error) {
+        // What the operator must repair does not repair itself while we wait.
+        if (error instanceof ConfigError) {
+          throw error;
+        }
+        onFailure(errorText(error));
+        await sleep(this.#clock, backoffDelayMs(attempt, START_RETRY), this.#stopping.signal);
+      }
+    }
+    this.#isTopologyFresh = true;
+    const online = [this.#consuming, this.#publishing].map(async (session) => {
+      session.start();
+      while (session.state.phase !== 'online') {
+        await sleep(this.#clock, 10, this.#stopping.signal);
+      }
+    });
+    await Promise.all(online);
+  }
+
+  #offlineReason(): string | undefined {
+    return [this.#consuming.state, this.#publishing.state]
+      .flatMap((state) => (state.phase === 'offline' ? [state.reason] : []))
+      .at(0);
+  }
+
+  #session(
+    name: string,
+    setUp: (connection: AmqpConnection) => Promise<{ broken: Promise<{ reason: string }> }>,
+  ): AmqpSession {
+    const { amqpUrl, ca } = this.#options;
+    return new AmqpSession({
+      clock: this.#clock,
+      logger: this.#logger,
+      name,
+      dial: async ({ signal }) =>
+        await dialAmqp({
+          url: amqpUrl,
+          connectionName: `outpost ${name}`,
+          signal,
+          ...(ca !== undefined && { ca }),
+        }),
+      setUp,
+    });
+  }
+
+  async #setUpConsuming(
+    connection: AmqpConnection,
+  ): Promise<{ broken: Promise<{ reason: string }> }> {
+    await this.#refreshTopology();
+    const consumers = [
+      await this.#results.consume(connection),
+      await this.#heartbeats.consume(connection),
+    ];
+    this.#consumers = consumers;
+    return { broken: firstOf(consumers.map(async (consumer) => await consumer.ended)) };
+  }
+
+  /** After a loss another broker may have come up, or the same one without its data. */
+  async #refreshTopology(): Promise<void> {
+    if (this.#isTopologyFresh) {
+      this.#isTopologyFresh = false;
+      return;
+    }
+    this.topology.forget();
+    try {
+      await this.topology.declareHub();
+    } catch (error) {
+      // Not needed when nothing was lost; if something was, consuming fails next and says so.
+      this.#logger.warn({ err: error }, 'cannot declare the topology again');
+    }
+  }
+
+  async #setUpPublishing(
+    connection: AmqpConnection,
+  ): Promise<{ broken: Promise<{ reason: string }> }> {
+    const tasks = await connection.openPublisher();
+    const results = await connection.openPublisher();
+    this.#blocked = undefined;
+    connection.onBlocked((isBlocked, reason) => {
+      this.#blocked = isBlocked ? reason : undefined;
+      this.#logger.warn({ isBlocked, reason }, 'the broker changed its mind about taking messages');
+    });
+    this.#publisher.online(tasks);
+    this.#stream.online(results);
+    const broken = firstOf([tasks.closed, results.closed]).then((end) => {
+      this.#publisher.offline();
+      this.#stream.offline();
+      return end;
+    });
+    return { broken };
+  }
+
+  async #republish(endpointId: string): Promise<void> {
+    const taskCount = await republishUnreceived(this.#options.db, endpointId);
+    if (taskCount > 0) {
+      this.#logger.warn(
+        { endpointId, taskCount },
+        'handing out tasks again that a lost queue had held',
+      );
+      this.#publisher.relayAll();
+    }
+  }
+
+  async #repair(endpointId: string): Promise<void> {
+    const endpoint = await this.#options.db
+      .selectFrom('endpoints')
+      .select('queue_suffix')
+      .where('id', '=', endpointId)
+      .where('deleted_at', 'is', null)
+      .executeTakeFirst();
+    if (endpoint === undefined) {
+      await this.#failTasks(endpointId);
+    } else {
+      await this.topology.declareEndpoint({ id: endpointId, queueSuffix: endpoint.queue_suffix });
+    }
+  }
+
+  async #failTasks(endpointId: string): Promise<void> {
+    for (;;) {
+      const outcomes = await failOpenTasks(this.#options.db, endpointId, {
+        code: 'ENDPOINT_DELETED',
+        message: `Endpoint ${endpointId} was deleted before it returned a result for this task`,
+        count: FAIL_TASKS_COUNT,
+      });
+      if (outcomes.length === 0) {
+        return;
+      }
+      this.#logger.info(
+        { endpointId, taskCount: outcomes.length },
+        'failed the tasks of a deleted endpoint',
+      );
+      await this.#streamAll(
+        outcomes.flatMap((outcome) => (outcome.kind === 'stream' ? [outcome.result] : [])),
+      );
+    }
+  }
+
+  async #streamLeftovers(): Promise<void> {
+    if (this.#publishing.state.phase !== 'online') {
+      return;
+    }
+    const results = await unstreamedResults(this.#options.db, {
+      minAgeMs: UNSTREAMED_SWEEP_MS,
+      count: UNSTREAMED_COUNT,
+      bytes: UNSTREAMED_BYTES,
+    });
+    await this.#streamAll(results);
+  }
+
+  async #streamAll(results: readonly StreamableResult[]): Promise<void> {
+    await Promise.all(
+      results.map(async (result) => {
+        await this.#stream.publish(result);
+      }),
+    );
+    if (results.length > 0) {
+      await markStreamed(
+        this.#options.db,
+        results.map(({ taskId }) => taskId),
+      );
+    }
+  }
+
+  async #deleteExpired(): Promise<void> {
+    const { db, retentionMs } = this.#options;
+    const counts = await deleteExpired(db, this.#clock.now(), retentionMs);
+    if (Object.values(counts).some((count: number) => count > 0)) {
+      this.#logger.info(counts, 'deleted what has expired');
+    }
+  }
+
+  #every(periodMs: number, what: string, work: () => Promise<void>): void {
+    const timer = this.#clock.after(
+      periodMs,
+      () => {
+        this.#timers.delete(timer);
+        if (this.#stopping.signal.aborted) {
+          return;
+        }
+        detach(
+          this.#logger,
+          what,
+          work().finally(() => {
+            this.#every(periodMs, what, work);
+          }),
+        );
+      },
+      { background: true },
+    );
+    if (this.#stopping.signal.aborted) {
+      timer.cancel();
+    } else {
+      this.#timers.add(timer);
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopping.abort(new UnavailableError('BROKER_UNREACHABLE', 'the hub is stopping'));
+    for (const timer of this.#timers) {
+      timer.cancel();
+    }
+    try {
+      await withDeadline(
+        this.#clock,
+        DRAIN_MS_MAX,
+        this.#drain(),
+        () => new UnavailableError('TIMED_OUT', 'results or tasks were still in flight'),
+      );
+    } catch (error) {
+      // Nothing is lost: results stay at the broker, tasks in the database.
+      this.#logger.warn({ err: error, ...this.health() }, 'stopping with work in flight');
+    }
+    this.#stream.stop();
+    await Promise.all([this.#consuming.stop(), this.#publishing.stop()]);
+    await this.#results.stop();
+    await this.#heartbeats.stop();
+  }
+
+  async #drain(): Promise<void> {
+    await Promise.all(
+      this.#consumers.map(async (consumer) => {
+        await consumer.cancel();
+      }),
+    );
+    await Promise.all([this.#results.drain(), this.#publisher.stop()]);
+  }
+}
+
+/** The first end of several, none of which rejects. */
+async function firstOf(
+  ends: readonly Promise<{ readonly reason: string }>[],
+): Promise<{ reason: string }> {
+  return await new Promise((resolve, reject) => {
+    for (const end of ends) {
+      end.then(resolve, reject);
+    }
+  });
+}

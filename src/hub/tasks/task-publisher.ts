@@ -1,0 +1,392 @@
+/**
+ * Puts tasks on the queues of their endpoints.
+ *
+ *   submit ──offer──▶ waiting ──▶ publishing ──confirm──▶ confirmed ──one UPDATE for many──▶ published_at
+ *                        ▲                │
+ *            relay (database) ◀──spilled──┘  broker away, no room, nack, unroutable
+ *
+ * P1 A task is marked as published only after the broker confirmed it and did not return it.
+ * P2 What is not marked is published (again) by the relay: nothing depends on this process's memory.
+ * P3 A task is in this process's hands at most once (`#held`); one process at a time relays (advisory lock) and leaves
+ *    young tasks to whoever took them. A double publish is harmless, since agents dedupe, but wasteful.
+ * P4 Bounded in tasks and bytes; what does not fit stays in the database.
+ * P5 A task whose queue is gone gets the queue back, or a failed result when the endpoint was deleted; never silence.
+ */
+import { backoffDelayMs } from '../../base/backoff.ts';
+import type { Clock, Timer } from '../../base/clock.ts';
+import { sleep } from '../../base/clock.ts';
+import { ComputeError, errorText } from '../../base/errors.ts';
+import { detach } from '../../base/logger.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { ConfirmPublisher } from '../../transport/amqp/publisher.ts';
+import { TASKS_EXCHANGE } from '../broker/topology-table.ts';
+import { taskBody, taskHeaders } from './task-message.ts';
+import type { PublishableTask } from './task-message.ts';
+
+const HELD_TASKS_MAX = 20_000;
+const HELD_CHARS_MAX = 64 * 1024 * 1024;
+/** Handed to the broker and not confirmed: enough to keep it busy, little enough to lose nothing by a reconnect. */
+const WINDOW_TASKS_MAX = 2_000;
+const WINDOW_BYTES_MAX = 16 * 1024 * 1024;
+const MARK_TASKS_MAX = 5_000;
+const SWEEP_MS = 10_000;
+const RETRY = { baseMs: 100, maxMs: 5_000 };
+/** A queue that was declared this recently and still takes nothing is left to the sweep. */
+const REDECLARE_INTERVAL_MS = 5_000;
+
+/** Settings of a {@link TaskPublisher}. */
+export interface TaskPublisherOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Notes in the database that these were confirmed. */
+  readonly markPublished: (ids: readonly string[]) => Promise<void>;
+  /**
+   * Reads tasks that nobody published, oldest first, and hands them over page by page; `relay` settles when a page is
+   * done. `since`: tasks of this process's own, however young.
+   */
+  readonly relay: (
+    since: Date | undefined,
+    publishPage: (tasks: readonly PublishableTask[]) => Promise<'continue' | 'stop'>,
+  ) => Promise<'done' | 'busy'>;
+  /** Gives an endpoint its queues back, or fails its tasks when it was deleted. */
+  readonly repairEndpoint: (endpointId: string) => Promise<void>;
+}
+
+interface Held {
+  readonly task: PublishableTask;
+  /** Called once: marked, or no longer held. */
+  readonly onReleased: (() => void) | undefined;
+}
+
+/** Publishes tasks; see the header of this file. */
+export class TaskPublisher {
+  readonly #options: TaskPublisherOptions;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #held = new Map<string, Held>();
+  readonly #waiting: Held[] = [];
+  #waitingChars = 0;
+  #windowTasks = 0;
+  #windowBytes = 0;
+  #publisher: ConfirmPublisher | undefined;
+  readonly #confirmed: Held[] = [];
+  #marking: Promise<void> | undefined;
+  #relaying: Promise<void> | undefined;
+  /** Creation time of the oldest task that this process has left in the database. */
+  #spilledSince: Date | undefined;
+  readonly #repairedAtMs = new Map<string, number>();
+  #sweep: Timer | undefined;
+  readonly #stopped = new AbortController();
+
+  constructor(options: TaskPublisherOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+  }
+
+  /** Tasks in memory, from being offered to being marked. */
+  get heldCount(): number {
+    return this.#held.size;
+  }
+
+  /** Takes over tasks that are committed. What there is no room for is left to the relay. */
+  offer(tasks: readonly PublishableTask[]): void {
+    for (const task of tasks) {
+      if (!this.#hasRoom() || this.#spilledSince !== undefined) {
+        // Later ones follow: tasks of one submission keep their order.
+        this.#spill(task);
+      } else {
+        this.#hold(task);
+      }
+    }
+    this.#pump();
+    if (this.#spilledSince !== undefined && this.#waiting.length === 0) {
+      this.relayNow();
+    }
+  }
+
+  /** The broker is there. */
+  online(publisher: ConfirmPublisher): void {
+    this.#publisher = publisher;
+    this.#repairedAtMs.clear();
+    this.#pump();
+    this.relayNow();
+    this.#scheduleSweep();
+  }
+
+  /** The broker is gone. What was waiting is read from the database again; what was in flight is rejected by its channel. */
+  offline(): void {
+    this.#publisher = undefined;
+    for (const held of this.#waiting.splice(0)) {
+      this.#release(held, 'spill');
+    }
+    this.#waitingChars = 0;
+  }
+
+  /** Looks for tasks that nobody published. */
+  relayNow(): void {
+    if (this.#publisher === undefined || this.#stopped.signal.aborted) {
+      return;
+    }
+    this.#relaying ??= this.#relay().finally(() => {
+      this.#relaying = undefined;
+    });
+    detach(this.#logger, 'relaying unpublished tasks', this.#relaying);
+  }
+
+  /** The same for all of them, however young: they have come back to this process. */
+  relayAll(): void {
+    this.#spilledSince = new Date(0);
+    this.relayNow();
+  }
+
+  /** Takes nothing more and waits for confirms that are due. The caller bounds the wait. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    this.#sweep?.cancel();
+    for (const held of this.#waiting.splice(0)) {
+      this.#release(held, 'spill');
+    }
+    while (this.#windowTasks > 0 || this.#marking !== undefined) {
+      await (this.#marking ?? sleep(this.#clock, 20));
+    }
+    await this.#relaying;
+  }
+
+  #hasRoom(): boolean {
+    return (
+      this.#publisher !== undefined &&
+      !this.#stopped.signal.aborted &&
+      this.#held.size < HELD_TASKS_MAX &&
+      this.#waitingChars < HELD_CHARS_MAX
+    );
+  }
+
+  #hold(task: PublishableTask, onReleased?: () => void): void {
+    const held = { task, onReleased };
+    this.#held.set(task.id, held);
+    this.#waiting.push(held);
+    this.#waitingChars += task.payload.length;
+  }
+
+  #release(held: Held, outcome: 'marked' | 'spill' | 'leave'): void {
+    this.#held.delete(held.task.id);
+    if (outcome === 'spill') {
+      this.#spill(held.task);
+    }
+    held.onReleased?.();
+  }
+
+  #spill({ createdAt }: PublishableTask): void {
+    if (this.#spilledSince === undefined || createdAt < this.#spilledSince) {
+      this.#spilledSince = createdAt;
+    }
+  }
+
+  #pump(): void {
+    let sentCount = 0;
+    const publisher = this.#publisher;
+    while (
+      publisher !== undefined &&
+      this.#windowTasks < WINDOW_TASKS_MAX &&
+      this.#windowBytes < WINDOW_BYTES_MAX
+    ) {
+      const held = this.#waiting[sentCount];
+      if (held === undefined) {
+        break;
+      }
+      sentCount += 1;
+      this.#waitingChars -= held.task.payload.length;
+      this.#publish(publisher, held);
+    }
+    this.#waiting.splice(0, sentCount);
+  }
+
+  #publish(publisher: ConfirmPublisher, held: Held): void {
+    const { task } = held;
+    const body = taskBody(task);
+    this.#windowTasks += 1;
+    this.#windowBytes += body.length;
+    const settled = publisher
+      .publish(TASKS_EXCHANGE, task.queue, body, {
+        headers: taskHeaders(task),
+        contentType: 'application/json',
+        contentEncoding: 'utf-8',
+        timestampS: Math.floor(task.createdAt.getTime() / 1000),
+        mandatory: true,
+      })
+      .then(
+        () => {
+          this.#confirmed.push(held);
+          this.#mark();
+        },
+        (error: unknown) => {
+          this.#failed(held, error);
+        },
+      )
+      .finally(() => {
+        this.#windowTasks -= 1;
+        this.#windowBytes -= body.length;
+        this.#pump();
+      });
+    detach(this.#logger, 'publishing a task', settled);
+  }
+
+  #failed(held: Held, error: unknown): void {
+    const { endpointId } = held.task;
+    if (error instanceof ComputeError && error.details['returned'] === true) {
+      this.#release(held, 'leave');
+      this.#repair(endpointId);
+      return;
+    }
+    const isOffline = this.#publisher === undefined;
+    this.#logger[isOffline ? 'debug' : 'warn'](
+      { taskId: held.task.id, endpointId, err: error },
+      'a task was not confirmed by the broker, the relay publishes it again',
+    );
+    this.#release(held, 'spill');
+  }
+
+  /** One UPDATE takes all that was confirmed while the last one ran. */
+  #mark(): void {
+    this.#marking ??= this.#markAll().finally(() => {
+      this.#marking = undefined;
+      if (this.#confirmed.length > 0) {
+        this.#mark();
+      } else if (this.#spilledSince !== undefined && this.#waiting.length === 0) {
+        this.relayNow();
+      }
+    });
+    detach(this.#logger, 'marking tasks as published', this.#marking);
+  }
+
+  async #markAll(): Promise<void> {
+    for (let attempt = 0; this.#confirmed.length > 0;) {
+      const batch = this.#confirmed.splice(0, MARK_TASKS_MAX);
+      try {
+        await this.#options.markPublished(batch.map(({ task }) => task.id));
+        attempt = 0;
+        for (const held of batch) {
+          this.#release(held, 'marked');
+        }
+      } catch (error) {
+        if (this.#stopped.signal.aborted) {
+          // They are published once more by whoever relays next, and deduped by the agent.
+          for (const held of batch) {
+            this.#release(held, 'leave');
+          }
+          return;
+        }
+        this.#confirmed.unshift(...batch);
+        this.#logger[attempt === 0 ? 'warn' : 'debug'](
+          { err: error, attempt },
+          'cannot mark tasks as published, trying again',
+        );
+        await this.#pause(attempt);
+        attempt += 1;
+      }
+    }
+  }
+
+  async #pause(attempt: number): Promise<void> {
+    try {
+      await sleep(this.#clock, backoffDelayMs(attempt, RETRY), this.#stopped.signal);
+    } catch {
+      // Stopping: the caller looks at the signal.
+    }
+  }
+
+  #scheduleSweep(): void {
+    this.#sweep?.cancel();
+    if (this.#stopped.signal.aborted) {
+      return;
+    }
+    this.#sweep = this.#clock.after(
+      SWEEP_MS,
+      () => {
+        this.relayNow();
+        this.#scheduleSweep();
+      },
+      { background: true },
+    );
+  }
+
+  async #relay(): Promise<void> {
+    do {
+      const since = this.#spilledSince;
+      this.#spilledSince = undefined;
+      try {
+        const outcome = await this.#options.relay(
+          since,
+          async (tasks) => await this.#publishPage(tasks),
+        );
+        if (outcome === 'busy' && since !== undefined) {
+          this.#spilledSince ??= since;
+          await this.#pause(0);
+        }
+      } catch (error) {
+        this.#spilledSince ??= since;
+        this.#logger.warn({ err: error }, 'cannot read unpublished tasks, trying again');
+        await this.#pause(4);
+      }
+    } while (
+      this.#spilledSince !== undefined &&
+      this.#publisher !== undefined &&
+      !this.#stopped.signal.aborted
+    );
+  }
+
+  async #publishPage(tasks: readonly PublishableTask[]): Promise<'continue' | 'stop'> {
+    const released = tasks
+      .filter(({ id }) => !this.#held.has(id))
+      .map(async (task) => {
+        await new Promise<void>((resolve) => {
+          this.#hold(task, resolve);
+        });
+      });
+    if (released.length > 0) {
+      this.#logger.info(
+        { taskCount: released.length },
+        'publishing tasks that nobody had published',
+      );
+    }
+    if (this.#publisher === undefined || this.#stopped.signal.aborted) {
+      this.offline();
+    } else {
+      this.#pump();
+    }
+    await Promise.all(released);
+    return this.#publisher === undefined || this.#stopped.signal.aborted ? 'stop' : 'continue';
+  }
+
+  #repair(endpointId: string): void {
+    const nowMs = this.#clock.monotonicMs();
+    const repairedAtMs = this.#repairedAtMs.get(endpointId);
+    if (repairedAtMs !== undefined && nowMs - repairedAtMs < REDECLARE_INTERVAL_MS) {
+      return;
+    }
+    if (this.#repairedAtMs.size >= HELD_TASKS_MAX) {
+      this.#repairedAtMs.clear();
+    }
+    this.#repairedAtMs.set(endpointId, nowMs);
+    this.#logger.warn({ endpointId }, 'the task queue of an endpoint is gone, making it again');
+    detach(
+      this.#logger,
+      'making the queues of an endpoint again',
+      this.#repairAndRelay(endpointId),
+    );
+  }
+
+  async #repairAndRelay(endpointId: string): Promise<void> {
+    try {
+      await this.#options.repairEndpoint(endpointId);
+    } catch (error) {
+      this.#logger.error(
+        { endpointId, reason: errorText(error), err: error },
+        'the queues of an endpoint cannot be made; its tasks wait in the database',
+      );
+      return;
+    }
+    this.relayAll();
+  }
+}

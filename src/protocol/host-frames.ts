@@ -1,0 +1,153 @@
+/**
+ * What agent and worker host say to each other, as frames (frames.ts) over a stream socket that the host dials.
+ *
+ *   host                                   agent
+ *    ├─ hello {token} ──────────────────────▶│   one-time token, handed over on the host's stdin
+ *    │◀───────────────────── welcome {config}┤
+ *    ├─ ready {javascript, python} ─────────▶│   places that can take tasks now
+ *    │◀──────────────── task {…} + envelope ─┤   only into a free place
+ *    ├─ result {…} + Result message ────────▶│   the worker's own bytes, passed through
+ *    ├─ failed {code, …} ───────────────────▶│   our machinery ended the task: the agent packs the Result
+ *    │◀─────────────────────── cancel {…} ───┤
+ *    ├─ degraded {language, reason} ────────▶│   the breaker is open: no worker of that language starts
+ *    │◀──────────────────────────── stop {} ─┤   end what runs, then exit
+ *
+ * A result or failure counts only with the nonce of the task it answers, so that leftovers of an earlier task
+ * cannot forge one.
+ */
+import type { Language } from './serialization.ts';
+
+/** Version of this dialogue; both sides ship together, so a difference is a broken installation. */
+export const HOST_PROTOCOL_VERSION = 1;
+
+/** Why our machinery, rather than the function, ended a task. */
+export type TaskFailureCode =
+  | 'TASK_TIMED_OUT'
+  | 'TASK_CANCELLED'
+  | 'WORKER_EXITED'
+  | 'WORKER_KILLED_OOM'
+  | 'WORKER_UNRESPONSIVE'
+  | 'WORKER_PROTOCOL_FAULT'
+  | 'WORKER_START_FAILED'
+  | 'AGENT_RESTARTED'
+  | 'AGENT_STOPPED'
+  | 'ENVELOPE_INVALID'
+  | 'FUNCTION_NOT_ALLOWED'
+  | 'LANGUAGE_NOT_AVAILABLE';
+
+/** Settings that the agent hands to a host. Sizes in bytes or characters, times in milliseconds. */
+export interface HostConfig {
+  readonly endpointId: string;
+  readonly javascript: {
+    /** Number of threads, each running one task at a time. */
+    readonly threads: number;
+    /** Old-generation heap of one thread, in MiB. */
+    readonly heapMb: number;
+  };
+  readonly python: {
+    /** Number of interpreters, each running one task at a time. */
+    readonly interpreters: number;
+    /** Absolute path of the interpreter, or a name looked up on PATH. */
+    readonly executable: string;
+  };
+  /** Directory that tasks run in. */
+  readonly workingDir: string;
+  readonly resultCharsMax: number;
+  readonly outputBytesMax: number;
+  /** Time between asking a task to end and killing its worker. */
+  readonly killGraceMs: number;
+  /** How long an interpreter may take to become ready. */
+  readonly startTimeoutMs: number;
+  /** Environment that user code sees, beside PATH, HOME, USER, LANG and TMPDIR. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** Captured output of one task: the tail of each stream, at most `outputBytesMax` bytes. */
+export interface TaskOutput {
+  readonly stdout?: string;
+  readonly stderr?: string;
+  /** True when more was written than is kept. */
+  readonly truncated?: boolean;
+}
+
+/** host → agent, first frame. */
+export interface HelloFrame {
+  readonly type: 'hello';
+  readonly version: number;
+  readonly token: string;
+  readonly pid: number;
+}
+
+/** agent → host. */
+export interface WelcomeFrame {
+  readonly type: 'welcome';
+  readonly config: HostConfig;
+}
+
+/** host → agent: how many places of each language can take tasks. Sent again when the number changes. */
+export interface ReadyFrame {
+  readonly type: 'ready';
+  readonly javascript: number;
+  readonly python: number;
+}
+
+/** agent → host; the body is the task message as it came from the broker. */
+export interface TaskFrame {
+  readonly type: 'task';
+  readonly task_id: string;
+  readonly nonce: string;
+  readonly language: Language;
+  /** Wall-clock limit; absent means none. */
+  readonly timeout_ms?: number;
+  readonly result_serializers?: readonly string[];
+  readonly resource_specification?: Readonly<Record<string, unknown>>;
+}
+
+/** host → agent; the body is the packed Result message. */
+export interface ResultFrame {
+  readonly type: 'result';
+  readonly task_id: string;
+  readonly nonce: string;
+  /** Whether the Result is an error: what the function raised, or a value that could not be returned. */
+  readonly failed: boolean;
+  readonly output?: TaskOutput;
+}
+
+/** host → agent: no Result exists. */
+export interface FailedFrame {
+  readonly type: 'failed';
+  readonly task_id: string;
+  readonly nonce: string;
+  readonly code: TaskFailureCode;
+  /** What happened and what to do, for the person who submitted the task. */
+  readonly message: string;
+  /** Whether the worker was lost under the task, so that its retry policy applies. */
+  readonly worker_lost: boolean;
+  readonly output?: TaskOutput;
+}
+
+/** agent → host: end this task now. */
+export interface CancelFrame {
+  readonly type: 'cancel';
+  readonly task_id: string;
+  readonly nonce: string;
+}
+
+/** host → agent: no worker of this language can start; `ready` takes it back. */
+export interface DegradedFrame {
+  readonly type: 'degraded';
+  readonly language: Language;
+  /** What the worker said when it died, for the operator. */
+  readonly reason: string;
+}
+
+/** agent → host: end running tasks (SIGTERM, then SIGKILL after `killGraceMs`) and exit. */
+export interface StopFrame {
+  readonly type: 'stop';
+}
+
+/** What a host sends. */
+export type HostToAgentFrame = HelloFrame | ReadyFrame | ResultFrame | FailedFrame | DegradedFrame;
+
+/** What an agent sends. */
+export type AgentToHostFrame = WelcomeFrame | TaskFrame | CancelFrame | StopFrame;

@@ -1,0 +1,27 @@
+/**
+ * Every bound of the wire, with its unit. Settings may lower them; nothing is unbounded.
+ */
+
+/** Largest result a worker may return, in characters of the serialized text (protocol.md 10.6). */
+export const RESULT_CHARS_MAX = 10 * 1024 * 1024;
+
+/** Largest message body that the agent takes from its queue, in bytes: three packed buffers within the submission limit, escaped. */
+export const TASK_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Largest header of a frame between agent, worker host and interpreter, in bytes. */
+export const FRAME_HEADER_BYTES_MAX = 1024 * 1024;
+
+/** Largest frame, in bytes. Leaves room for a result of RESULT_CHARS_MAX four-byte characters, escaped. */
+export const FRAME_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Captured stdout or stderr that is kept for one task, in bytes each; the tail wins. */
+export const OUTPUT_BYTES_MAX = 16 * 1024;
+
+/** Default largest submission (request body) at the hub, in bytes (protocol.md 4, limits). */
+export const SUBMISSION_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Default largest function at the hub, in bytes. */
+export const FUNCTION_BYTES_MAX = 10 * 1024 * 1024;
+
+/** How long a result stays readable at the hub, and how long a task may wait, in milliseconds: two weeks. */
+export const RETENTION_MS = 14 * 24 * 3600 * 1000;

@@ -1,0 +1,63 @@
+/**
+ * Where the SDK finds a hub and credentials that the program did not name. The first complete pair wins, both halves from
+ * one source, as in the agent.
+ */
+import { AuthError, ConfigError } from '../base/errors.ts';
+
+/** Variables by name, such as those of the process. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Credentials of a client. */
+export interface Credentials {
+  readonly clientId: string;
+  readonly clientSecret: string;
+}
+
+const DEFAULT_HUB_URL = 'http://localhost:5000';
+
+const PAIRS = [
+  ['OUTPOST_CLIENT_ID', 'OUTPOST_CLIENT_SECRET'],
+  ['GLOBUS_COMPUTE_CLIENT_ID', 'GLOBUS_COMPUTE_CLIENT_SECRET'],
+  ['FUNCX_SDK_CLIENT_ID', 'FUNCX_SDK_CLIENT_SECRET'],
+] as const;
+
+/** The environment of this process; empty where there is none. */
+export function processEnvironment(): Environment {
+  // The SDK ships alone, without src/config, and this is the one place of it that looks at the environment.
+
+  return (globalThis as { process?: { env?: Environment } }).process?.env ?? {};
+}
+
+/** The hub to talk to. */
+export function hubUrlFrom(environment: Environment): string {
+  return setting(environment, 'OUTPOST_HUB_URL') ?? DEFAULT_HUB_URL;
+}
+
+/** The credentials to use. @throws AuthError CREDENTIALS_MISSING when there are none; ConfigError when half of a pair is. */
+export function credentialsFrom(environment: Environment): Credentials {
+  for (const [idName, secretName] of PAIRS) {
+    const clientId = setting(environment, idName);
+    const clientSecret = setting(environment, secretName);
+    if (clientId !== undefined && clientSecret !== undefined) {
+      return { clientId, clientSecret };
+    }
+    if (clientId !== undefined || clientSecret !== undefined) {
+      const missing = clientId === undefined ? idName : secretName;
+      const present = clientId === undefined ? secretName : idName;
+      throw new ConfigError('the credentials are incomplete', [
+        { key: missing, source: 'environment', expected: `must be set, because ${present} is` },
+      ]);
+    }
+  }
+  throw new AuthError(
+    'CREDENTIALS_MISSING',
+    'no credentials: set OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET, or pass { clientId, clientSecret } to new Client(). ' +
+      '`hub client create` makes a pair.',
+  );
+}
+
+/** Empty means unset. */
+function setting(environment: Environment, name: string): string | undefined {
+  const value = environment[name];
+  return value === undefined || value === '' ? undefined : value;
+}

@@ -1,0 +1,114 @@
+/**
+ * Errors of the SDK, beside those of src/base/errors.ts that it passes on. One class for each thing that a program decides
+ * on: not finished yet, failed over there, given up here, cannot be converted.
+ */
+import { ComputeError } from '../base/errors.ts';
+import type { ComputeErrorOptions } from '../base/errors.ts';
+
+/** The task has not ended yet: ask again later. */
+export class TaskPendingError extends ComputeError {
+  readonly taskId: string;
+  /** State of the task, such as `waiting-for-ep` or `running`. */
+  readonly reason: string;
+
+  constructor(taskId: string, reason: string) {
+    super(
+      'TASK_PENDING',
+      `task ${taskId} has no result yet (${reason}). Ask again later, or await client.waitForResult("${taskId}").`,
+      75,
+      { details: { taskId, reason } },
+    );
+    this.taskId = taskId;
+    this.reason = reason;
+  }
+}
+
+/** What is known about a task that failed. */
+export interface TaskFailure {
+  readonly taskId: string;
+  /** Upper snake case or Globus's own, such as `RemoteExecutionError`, `TASK_TIMED_OUT`, `WORKER_EXITED`. */
+  readonly code: string;
+  /** Name of the exception's class, such as `ValueError`, when the worker told it. */
+  readonly type?: string;
+  /** Text of the exception. */
+  readonly message?: string;
+  /** Traceback or stack as text, from the machine that ran the function. */
+  readonly traceback: string;
+  readonly stdout?: string;
+  readonly stderr?: string;
+  readonly functionName?: string;
+  readonly endpointId?: string;
+}
+
+/** The task ended in a failure: the function threw, or its worker could not bring it to an end. */
+export class TaskExecutionError extends ComputeError {
+  readonly taskId: string;
+  /** Name of the remote exception's class, when known. */
+  readonly type: string | undefined;
+  /** Message of the remote exception, without what this class adds around it. */
+  readonly remoteMessage: string;
+  readonly traceback: string;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly endpointId: string | undefined;
+
+  constructor(failure: TaskFailure, options: ComputeErrorOptions = {}) {
+    const remoteMessage = failure.message ?? lastLine(failure.traceback);
+    const what = failure.type === undefined ? remoteMessage : `${failure.type}: ${remoteMessage}`;
+    const who = failure.functionName === undefined ? 'the function' : `"${failure.functionName}"`;
+    const where = failure.endpointId === undefined ? '' : ` on endpoint ${failure.endpointId}`;
+    super(
+      failure.code,
+      `${who} failed${where} (task ${failure.taskId}, ${failure.code}): ${what}` +
+        (failure.traceback === '' || failure.traceback === remoteMessage
+          ? ''
+          : `\n\nRemote traceback:\n${indent(failure.traceback)}`),
+      70,
+      { ...options, details: { taskId: failure.taskId, endpointId: failure.endpointId } },
+    );
+    this.taskId = failure.taskId;
+    this.type = failure.type;
+    this.remoteMessage = remoteMessage;
+    this.traceback = failure.traceback;
+    this.stdout = failure.stdout ?? '';
+    this.stderr = failure.stderr ?? '';
+    this.endpointId = failure.endpointId;
+  }
+}
+
+/** The program stopped waiting; the task itself goes on at its endpoint. */
+export class FutureCancelledError extends ComputeError {
+  readonly taskId: string | undefined;
+
+  constructor(taskId: string | undefined) {
+    super(
+      'FUTURE_CANCELLED',
+      taskId === undefined
+        ? 'the executor was shut down before this task was submitted'
+        : `the executor was shut down before task ${taskId} ended. It goes on at its endpoint: ` +
+            `client.getResult("${taskId}") has its result later.`,
+      75,
+      { details: { taskId } },
+    );
+    this.taskId = taskId;
+  }
+}
+
+/** A function, an argument or a result has no form that the other side understands. */
+export class SerializationError extends ComputeError {
+  constructor(message: string, options: ComputeErrorOptions = {}) {
+    super('SERIALIZATION', message, 65, options);
+  }
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+}
+
+function indent(text: string): string {
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => `  ${line}`)
+    .join('\n');
+}

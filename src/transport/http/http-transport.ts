@@ -1,0 +1,253 @@
+/**
+ * HTTP requests with time-outs, bounded bodies and bounded retries, on the fetch of the platform.
+ *
+ * What is retried, `retries` times at most:
+ *
+ *   failure                                   idempotent   otherwise
+ *   connection refused, name not found        yes          yes: nothing was sent
+ *   429                                       yes          yes: nothing was done
+ *   502, 503, 504, reset, time-out            yes          no: the server may have acted
+ *   any other status                          no           no
+ *
+ * A Retry-After up to RETRY_AFTER_MS_MAX is waited for; a longer one ends the call with the reply as it is.
+ *
+ * A private certificate authority: Node's own fetch trusts the system's list and the file that NODE_EXTRA_CA_CERTS names at
+ * start. The seam for anything else is the `fetch` option (undici's fetch with an Agent that has `connect.ca`).
+ */
+import { raceAbort } from '../../base/abort.ts';
+import { backoffDelayMs } from '../../base/backoff.ts';
+import type { Clock } from '../../base/clock.ts';
+import { sleep, systemClock } from '../../base/clock.ts';
+import { ProtocolError, UnavailableError, errorCode, errorText } from '../../base/errors.ts';
+
+const TIMEOUT_MS = 30_000;
+const RETRIES = 4;
+const BACKOFF = { baseMs: 200, maxMs: 5_000 };
+const RETRY_AFTER_MS_MAX = 30_000;
+const RESPONSE_BYTES_MAX = 256 * 1024 * 1024;
+
+const RETRIED_STATUSES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+/** Failures before a byte of the request was sent. */
+const UNSENT_CODES: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+/** Settings of an {@link HttpTransport}. */
+export interface HttpTransportOptions {
+  /** How messages name the server, such as "the hub". */
+  readonly serverName: string;
+  readonly clock?: Clock;
+  /** Limit for one attempt, from connecting to the last byte. Default 30 s. */
+  readonly timeoutMs?: number;
+  /** Attempts after the first. Default 4; 0 turns retrying off. */
+  readonly retries?: number;
+  readonly userAgent?: string;
+  /** Seam for a private certificate authority or a proxy; see the header of this file. */
+  readonly fetch?: typeof fetch;
+}
+
+/** One request. */
+export interface HttpRequest {
+  readonly method: string;
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** Whether sending it twice has the effect of sending it once. */
+  readonly idempotent: boolean;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The reply of the server, whatever its status. */
+export interface HttpReply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** Number of attempts that were made. */
+  readonly attempts: number;
+}
+
+/** Sends requests. */
+export class HttpTransport {
+  readonly #clock: Clock;
+  readonly #options: HttpTransportOptions;
+
+  constructor(options: HttpTransportOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#options = options;
+  }
+
+  /**
+   * Sends a request and reads the whole reply.
+   *
+   * @throws UnavailableError HUB_UNREACHABLE or TIMED_OUT when no reply came; the signal's reason when aborted.
+   */
+  async send(request: HttpRequest): Promise<HttpReply> {
+    const retries = this.#options.retries ?? RETRIES;
+    for (let attempt = 0; ; attempt += 1) {
+      let delayMs = backoffDelayMs(attempt, BACKOFF);
+      try {
+        const reply = await this.#attempt(request, attempt + 1);
+        const retryable = reply.status === 429 || request.idempotent;
+        if (attempt >= retries || !retryable || !RETRIED_STATUSES.has(reply.status)) {
+          return reply;
+        }
+        const wantedMs = retryAfterMs(reply.headers, this.#clock.now());
+        if (wantedMs !== undefined && wantedMs > RETRY_AFTER_MS_MAX) {
+          return reply;
+        }
+        delayMs = Math.max(delayMs, wantedMs ?? 0);
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) {
+          throw error;
+        }
+        if (attempt >= retries || !(request.idempotent || error.details['unsent'] === true)) {
+          throw error;
+        }
+      }
+      await sleep(this.#clock, delayMs, request.signal);
+    }
+  }
+
+  async #attempt(request: HttpRequest, attempts: number): Promise<HttpReply> {
+    request.signal?.throwIfAborted();
+    const limitMs = request.timeoutMs ?? this.#options.timeoutMs ?? TIMEOUT_MS;
+    const abort = new AbortController();
+    const expired = Symbol('time-out');
+    const timer = this.#clock.after(limitMs, () => {
+      abort.abort(expired);
+    });
+    const onAbort = (): void => {
+      abort.abort();
+    };
+    request.signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await this.#exchange(request, attempts, abort.signal);
+    } catch (error) {
+      request.signal?.throwIfAborted();
+      if (error instanceof ProtocolError) {
+        throw error;
+      }
+      throw abort.signal.reason === expired
+        ? this.#timedOut(request, limitMs, attempts)
+        : this.#unreachable(request, attempts, error);
+    } finally {
+      timer.cancel();
+      request.signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async #exchange(request: HttpRequest, attempts: number, signal: AbortSignal): Promise<HttpReply> {
+    const send = this.#options.fetch ?? fetch;
+    const response = await send(request.url, {
+      method: request.method,
+      headers: {
+        accept: 'application/json',
+        ...(this.#options.userAgent === undefined ? {} : { 'user-agent': this.#options.userAgent }),
+        ...request.headers,
+      },
+      ...(request.body === undefined ? {} : { body: request.body }),
+      // A redirect would carry the credentials to a place that nobody named.
+      redirect: 'manual',
+      signal,
+    });
+    const text = await raceAbort(readText(response), signal);
+    return { status: response.status, headers: response.headers, text, attempts };
+  }
+
+  #timedOut(request: HttpRequest, limitMs: number, attempts: number): UnavailableError {
+    const { serverName } = this.#options;
+    return new UnavailableError(
+      'TIMED_OUT',
+      `${serverName} at ${request.url.origin} did not answer ${describe(request)} within ${limitMs / 1000} s` +
+        `${tries(attempts)}. Check its load and the network in between; it may have acted on the request all the same.`,
+      { details: { method: request.method, path: request.url.pathname, attempts } },
+    );
+  }
+
+  #unreachable(request: HttpRequest, attempts: number, error: unknown): UnavailableError {
+    const { serverName } = this.#options;
+    // fetch says only "fetch failed"; the reason is its cause.
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    const code = causeCode(cause);
+    return new UnavailableError(
+      'HUB_UNREACHABLE',
+      `cannot reach ${serverName} at ${request.url.origin} for ${describe(request)}${tries(attempts)}: ` +
+        `${errorText(cause)}. ${advice(code)}`,
+      {
+        cause: error,
+        details: {
+          method: request.method,
+          path: request.url.pathname,
+          attempts,
+          ...(code === undefined ? {} : { code, unsent: UNSENT_CODES.has(code) }),
+        },
+      },
+    );
+  }
+}
+
+function describe(request: HttpRequest): string {
+  return `${request.method} ${request.url.pathname}`;
+}
+
+function tries(attempts: number): string {
+  return attempts === 1 ? '' : ` (attempt ${attempts})`;
+}
+
+/** A host with several addresses fails with one error for each. */
+function causeCode(cause: unknown): string | undefined {
+  return cause instanceof AggregateError ? errorCode(cause.errors[0]) : errorCode(cause);
+}
+
+function advice(code: string | undefined): string {
+  if (code === undefined) {
+    return 'Check the network and try again.';
+  }
+  if (/CERT|SELF_SIGNED|ISSUER/.test(code)) {
+    return 'Its certificate is not trusted here: set NODE_EXTRA_CA_CERTS to the file of its certificate authority.';
+  }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return 'Check the host name in the URL.';
+  }
+  return code === 'ECONNREFUSED'
+    ? 'Nothing listens there: check that it is running and that the URL has the right port.'
+    : 'Check the network and try again.';
+}
+
+async function readText(response: Response): Promise<string> {
+  if (response.body === null) {
+    return '';
+  }
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length;
+    if (bytes > RESPONSE_BYTES_MAX) {
+      throw new ProtocolError(
+        'PAYLOAD_TOO_LARGE',
+        `the reply of ${response.url} is larger than ${RESPONSE_BYTES_MAX} bytes; ask for less at a time`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** What `Retry-After` asks for: seconds or a date; undefined when absent or unreadable. */
+export function retryAfterMs(headers: Headers, nowMs: number): number | undefined {
+  const value = headers.get('retry-after');
+  if (value === null) {
+    return undefined;
+  }
+  if (/^\d{1,9}$/.test(value.trim())) {
+    return Number(value) * 1000;
+  }
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - nowMs);
+}

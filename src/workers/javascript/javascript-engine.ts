@@ -1,0 +1,33 @@
+/** The engine for JavaScript functions: threads of this process. */
+import type { Clock } from '../../base/clock.ts';
+import type { HostConfig } from '../../protocol/host-frames.ts';
+import type { Engine, EngineListener } from '../engine.ts';
+import { PlaceEngine } from '../place-engine.ts';
+import { ThreadPlace } from './thread-place.ts';
+
+/** Builds the JavaScript engine of a host. */
+export function createJavascriptEngine(
+  config: HostConfig,
+  environment: Readonly<Record<string, string>>,
+  clock: Clock,
+  listener: EngineListener,
+): Engine {
+  const { javascript, workingDir, resultCharsMax, outputBytesMax, killGraceMs } = config;
+  return new PlaceEngine({
+    language: 'javascript',
+    size: javascript.threads,
+    listener,
+    clock,
+    createPlace: (placeListener) =>
+      new ThreadPlace(
+        {
+          heapMb: javascript.heapMb,
+          environment: { ...environment, GC_TASK_WORKING_DIR: workingDir },
+          settings: { workingDir, resultCharsMax, outputBytesMax },
+          killGraceMs,
+          clock,
+        },
+        placeListener,
+      ),
+  });
+}

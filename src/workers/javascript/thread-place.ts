@@ -1,0 +1,227 @@
+/**
+ * One thread for JavaScript tasks, for its lifetime: starting → ready ⇄ running → ending → gone. Each has a Piscina of its own,
+ * so that it is known which thread runs which task, and when that thread is really gone.
+ *
+ * Invariants: the running task is settled when the thread has exited, or when it did not within the grace period (it is blocked in
+ * a synchronous call, and only the end of the process ends it: quarantine).
+ */
+import { fileURLToPath } from 'node:url';
+import type { Worker } from 'node:worker_threads';
+
+import { Piscina } from 'piscina';
+
+import type { Clock, Timer } from '../../base/clock.ts';
+import { errorCode, errorText } from '../../base/errors.ts';
+import type { AbortReason, Place, PlaceListener, Settle, TaskOutcome, WorkerTask } from '../engine.ts';
+import { abortMessage } from '../place-engine.ts';
+import type { ThreadResult, ThreadSettings, ThreadTask } from './thread-worker.ts';
+
+/** Settings of a thread. */
+export interface ThreadPlaceOptions {
+  readonly heapMb: number;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly settings: ThreadSettings;
+  readonly killGraceMs: number;
+  readonly clock: Clock;
+}
+
+const THREAD_FILE = fileURLToPath(new URL('./thread-worker.js', import.meta.url));
+
+interface RunningTask {
+  readonly task: WorkerTask;
+  readonly settle: Settle;
+}
+
+/** A place for JavaScript tasks. */
+export class ThreadPlace implements Place {
+  readonly #options: ThreadPlaceOptions;
+  readonly #listener: PlaceListener;
+  readonly #pool: Piscina;
+  #thread: Worker | undefined;
+  #isReady = false;
+  #isGone = false;
+  #exitCode: number | undefined;
+  #running: RunningTask | undefined;
+  #outcome: TaskOutcome | undefined;
+  #abortReason: AbortReason | undefined;
+  #graceTimer: Timer | undefined;
+  /** What the thread died of, when it said so. */
+  #error: unknown;
+
+  constructor(options: ThreadPlaceOptions, listener: PlaceListener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.#pool = new Piscina({
+      filename: THREAD_FILE,
+      name: 'runTask',
+      // Started by the first task and never by itself again: a lost thread is replaced with its place.
+      minThreads: 0,
+      maxThreads: 1,
+      idleTimeout: Infinity,
+      // The thread's own loop runs between tasks, as a function that keeps a connection open expects.
+      atomics: 'disabled',
+      recordTiming: false,
+      env: { ...options.environment },
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+      workerData: options.settings,
+      resourceLimits: { maxOldGenerationSizeMb: options.heapMb },
+    });
+    this.#pool.on('error', (error) => {
+      this.#error = error;
+    });
+  }
+
+  start(): void {
+    const isUp = this.#pool.run(undefined, { name: 'ready' });
+    [this.#thread] = this.#pool.threads;
+    this.#thread?.once('error', (error) => {
+      this.#error = error;
+    });
+    this.#thread?.once('exit', (exitCode) => {
+      this.#onExit(exitCode);
+    });
+    isUp.then(
+      () => {
+        this.#isReady = true;
+        if (this.#abortReason === undefined && !this.#isGone) {
+          this.#listener.onReady();
+        }
+      },
+      (error: unknown) => {
+        this.#error ??= error;
+      },
+    );
+  }
+
+  run(task: WorkerTask, settle: Settle): void {
+    this.#running = { task, settle };
+    const message: ThreadTask = {
+      taskId: task.taskId,
+      // A view of what the socket read would be cloned with all that was read.
+      body: new Uint8Array(task.body),
+      ...(task.timeoutMs !== undefined && { timeoutMs: task.timeoutMs }),
+      ...(task.resultSerializers !== undefined && { resultSerializers: task.resultSerializers }),
+    };
+    (this.#pool.run(message) as Promise<ThreadResult>).then(
+      (result) => {
+        this.#onResult({ kind: 'result', ...result });
+      },
+      (error: unknown) => {
+        this.#onRejected(error);
+      },
+    );
+  }
+
+  abort(reason: AbortReason): void {
+    if (this.#abortReason !== undefined || this.#isGone) {
+      return;
+    }
+    this.#abortReason = reason;
+    this.#terminate();
+    this.#graceTimer = this.#options.clock.after(this.#options.killGraceMs, () => {
+      this.#quarantine();
+    });
+  }
+
+  kill(): void {
+    if (!this.#isGone) {
+      this.#terminate();
+    }
+  }
+
+  #terminate(): void {
+    // The exit event tells when it is done, which may be never.
+    this.#thread?.terminate().catch((error: unknown) => {
+      this.#error ??= error;
+    });
+  }
+
+  #onResult(outcome: TaskOutcome): void {
+    if (this.#abortReason !== undefined) {
+      this.#outcome = outcome;
+      return;
+    }
+    const running = this.#running;
+    this.#running = undefined;
+    running?.settle(outcome);
+  }
+
+  #onRejected(error: unknown): void {
+    this.#error ??= error;
+    if (this.#exitCode !== undefined) {
+      this.#finish();
+    }
+  }
+
+  #onExit(exitCode: number): void {
+    this.#exitCode = exitCode;
+    // Piscina rejects the running task in this very turn; only then is everything known.
+    setImmediate(() => {
+      this.#finish();
+    });
+  }
+
+  #finish(): void {
+    if (this.#isGone) {
+      return;
+    }
+    this.#isGone = true;
+    this.#graceTimer?.cancel();
+    const running = this.#running;
+    this.#running = undefined;
+    running?.settle(this.#outcome ?? this.#failure(running.task));
+    const isExpected = this.#isReady || this.#abortReason !== undefined;
+    this.#listener.onLost(isExpected ? undefined : { reason: this.#startFailure(), hopeless: false });
+  }
+
+  #failure(task: WorkerTask): TaskOutcome {
+    if (this.#abortReason !== undefined) {
+      const message = abortMessage(this.#abortReason, task.timeoutMs);
+      return { kind: 'failed', code: this.#abortReason, message, workerLost: false };
+    }
+    if (errorCode(this.#error) === 'ERR_WORKER_OUT_OF_MEMORY') {
+      return {
+        kind: 'failed',
+        code: 'WORKER_KILLED_OOM',
+        message: `the JavaScript thread needed more than its heap of ${this.#options.heapMb} MiB (javascript_heap_mb in the endpoint's config.yaml) and was ended`,
+        workerLost: true,
+      };
+    }
+    return {
+      kind: 'failed',
+      code: 'WORKER_EXITED',
+      message: `the JavaScript thread ended with exit code ${this.#exitCode ?? 'unknown'} while it ran the task (a function must return or throw; process.exit() ends the worker)${this.#errorSuffix()}`,
+      workerLost: true,
+    };
+  }
+
+  #errorSuffix(): string {
+    const text = this.#error === undefined ? '' : errorText(this.#error);
+    return text === '' || text.startsWith('worker exited with code') ? '' : `: ${text}`;
+  }
+
+  #startFailure(): string {
+    return `a JavaScript thread ended before it was ready (exit code ${this.#exitCode ?? 'unknown'}, heap ${this.#options.heapMb} MiB)${this.#errorSuffix()}`;
+  }
+
+  #quarantine(): void {
+    if (this.#isGone) {
+      return;
+    }
+    this.#isGone = true;
+    const running = this.#running;
+    this.#running = undefined;
+    if (running !== undefined) {
+      const failure = this.#failure(running.task);
+      running.settle(
+        failure.kind === 'failed'
+          ? {
+              ...failure,
+              message: `${failure.message}; its thread is blocked in a synchronous call (such as execSync) that only the end of its process can end, so the worker host is replaced`,
+            }
+          : failure,
+      );
+    }
+    this.#listener.onQuarantined();
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * Classifies the end of an interpreter once, into a failure with a name and words for the person who submitted the task.
+ */
+import type { TaskFailureCode } from '../../protocol/host-frames.ts';
+
+/** How an interpreter ended. */
+export interface InterpreterExit {
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Set when the host ended it because it broke the protocol, with what it did. */
+  readonly fault?: string;
+}
+
+/** A named failure. */
+export interface ExitReason {
+  readonly code: TaskFailureCode;
+  readonly message: string;
+}
+
+/** So much of stderr stands in the message itself; the whole tail travels as output. */
+const STDERR_CHARS_MAX = 1000;
+
+/** Names the end of an interpreter under a task. */
+export function classifyExit(exit: InterpreterExit, stderrTail: string): ExitReason {
+  const reason = reasonOf(exit);
+  return { code: reason.code, message: reason.message + quoteStderr(stderrTail) };
+}
+
+/** What an interpreter said before it died, for a message; empty when it said nothing. */
+export function quoteStderr(stderrTail: string): string {
+  const text = stderrTail.trim().slice(-STDERR_CHARS_MAX);
+  return text === '' ? '' : `; the end of its stderr:\n${text}`;
+}
+
+function reasonOf({ exitCode, signal, fault }: InterpreterExit): ExitReason {
+  if (fault !== undefined) {
+    return { code: 'WORKER_PROTOCOL_FAULT', message: `the Python interpreter was ended because ${fault}` };
+  }
+  if (signal === 'SIGKILL') {
+    return {
+      code: 'WORKER_KILLED_OOM',
+      message: 'the Python interpreter was killed by SIGKILL, probably because the machine or its job ran out of memory',
+    };
+  }
+  if (signal !== null) {
+    return { code: 'WORKER_EXITED', message: `the Python interpreter was killed by ${signal}` };
+  }
+  return {
+    code: 'WORKER_EXITED',
+    message: `the Python interpreter ended with exit code ${exitCode ?? 'unknown'} while it ran the task (a function must return or raise; os._exit() ends the worker)`,
+  };
+}

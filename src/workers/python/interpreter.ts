@@ -1,0 +1,369 @@
+/**
+ * One Python interpreter (python/outpost_worker.py), for its lifetime: starting → ready ⇄ running → ending → gone.
+ *
+ * Invariants: it leads a process group of its own, and when it is gone nothing of the group is left; a result counts only with the
+ * nonce of the running task; the task that it runs is settled when the interpreter is gone at the latest; what it wrote to its
+ * standard streams before it died is returned with the failure.
+ */
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+
+import { execa } from 'execa';
+
+import type { Clock, Timer } from '../../base/clock.ts';
+import { errorCode, errorText } from '../../base/errors.ts';
+import { packageRoot } from '../../base/package-root.ts';
+import { FrameDecoder } from '../../protocol/frames.ts';
+import type { Frame, FrameHeader } from '../../protocol/frames.ts';
+import type { TaskOutput } from '../../protocol/host-frames.ts';
+import type { AbortReason, Place, PlaceListener, Settle, TaskOutcome, WorkerTask } from '../engine.ts';
+import { FrameWriter } from '../frame-writer.ts';
+import { abortMessage } from '../place-engine.ts';
+import { groupMembers, signalGroup } from '../process-group.ts';
+import { CaptureFile } from './capture-file.ts';
+import { classifyExit, quoteStderr } from './exit-reason.ts';
+
+/** Settings of an interpreter. */
+export interface InterpreterOptions {
+  readonly executable: string;
+  readonly endpointId: string;
+  readonly workingDir: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly resultCharsMax: number;
+  readonly outputBytesMax: number;
+  readonly killGraceMs: number;
+  readonly startTimeoutMs: number;
+  readonly clock: Clock;
+}
+
+/** How long a killed process may take to vanish before its task is settled without it (a hung file system can hold it). */
+const VANISH_MS = 5_000;
+/** How often the host looks whether a group is gone; only while one is ending. */
+const VANISH_POLL_MS = 5;
+/** Every so many looks /proc is asked, since zombies that nobody reaps can be signalled for ever. */
+const POLLS_PER_SCAN = 10;
+/** Looks that the answers of an exited interpreter may take to arrive: a fork that left the group can hold the descriptor. */
+const ANSWER_POLLS_MAX = 40;
+/** How long an interpreter that closed its answer descriptor may take to exit by itself. */
+const FAREWELL_MS = 1_000;
+/** Written output that is kept on disk while a task runs. */
+const CAPTURE_BYTES_MAX = 16 * 1024 * 1024;
+/** How often a running task's output is held against that bound. */
+const CAPTURE_CHECK_MS = 1_000;
+
+interface InterpreterFrame extends FrameHeader {
+  readonly nonce?: string;
+  readonly failed?: boolean;
+  readonly output?: TaskOutput;
+}
+
+interface RunningTask {
+  readonly task: WorkerTask;
+  readonly settle: Settle;
+}
+
+/** A place for Python tasks. */
+export class Interpreter implements Place {
+  readonly #options: InterpreterOptions;
+  readonly #listener: PlaceListener;
+  readonly #decoder = new FrameDecoder();
+  readonly #stdout = new CaptureFile();
+  readonly #stderr = new CaptureFile();
+  #writer: FrameWriter | undefined;
+  #pid: number | undefined;
+  #isReady = false;
+  #isGone = false;
+  #running: RunningTask | undefined;
+  /** A result that came while the worker was being ended: it is settled once the worker is gone. */
+  #lateOutcome: TaskOutcome | undefined;
+  #abortReason: AbortReason | undefined;
+  #fault: string | undefined;
+  #startTimedOut = false;
+  #isEnding = false;
+  #answersEnded = false;
+  #exit: { exitCode: number | null; signal: NodeJS.Signals | null } | undefined;
+  #startTimer: Timer | undefined;
+  #killTimer: Timer | undefined;
+  #captureTimer: Timer | undefined;
+
+  constructor(options: InterpreterOptions, listener: PlaceListener) {
+    this.#options = options;
+    this.#listener = listener;
+  }
+
+  start(): void {
+    const { executable, workingDir, environment, startTimeoutMs, clock } = this.#options;
+    const script = join(packageRoot(), 'python', 'outpost_worker.py');
+    const subprocess = execa(executable, ['-X', 'faulthandler', script, String(process.pid)], {
+      cwd: workingDir,
+      env: environment,
+      extendEnv: false,
+      detached: true,
+      // execa's own exit hook does not apply to detached children: the host's `kill` does.
+      cleanup: false,
+      buffer: false,
+      reject: false,
+      // execa takes any descriptor; its types only know the standard ones.
+      stdio: ['ignore', this.#stdout.fd as 1, this.#stderr.fd as 2, 'pipe', 'pipe'],
+    });
+    this.#pid = subprocess.pid;
+    subprocess.once('exit', (exitCode, signal) => {
+      this.#onExit(exitCode, signal);
+    });
+    subprocess.once('error', (error) => {
+      this.#onSpawnError(error);
+    });
+    // Everything is read from the events; with `reject: false` the promise never rejects.
+    subprocess.catch((error: unknown) => {
+      this.#onSpawnError(error);
+    });
+    const [, , , requests, answers] = subprocess.stdio as unknown as (Duplex | undefined)[];
+    if (this.#pid === undefined || requests === undefined || answers === undefined) {
+      return;
+    }
+    this.#connect(requests, answers);
+    this.#startTimer = clock.after(startTimeoutMs, () => {
+      this.#startTimedOut = true;
+      this.#end('SIGKILL');
+    });
+  }
+
+  run(task: WorkerTask, settle: Settle): void {
+    this.#running = { task, settle };
+    this.#writer?.write(
+      {
+        type: 'task',
+        task_id: task.taskId,
+        nonce: task.nonce,
+        ...(task.timeoutMs !== undefined && { timeout_ms: task.timeoutMs }),
+        ...(task.resultSerializers !== undefined && { result_serializers: task.resultSerializers }),
+      } as FrameHeader,
+      task.body,
+    );
+    // One task, one frame: waiting for the end of the turn would only add to its latency.
+    this.#writer?.flush();
+    this.#captureTimer ??= this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, { background: true });
+  }
+
+  abort(reason: AbortReason): void {
+    this.#abortReason ??= reason;
+    this.#end('SIGTERM');
+  }
+
+  kill(): void {
+    if (this.#pid !== undefined && !this.#isGone) {
+      signalGroup(this.#pid, 'SIGKILL');
+    }
+  }
+
+  #connect(requests: Duplex, answers: Duplex): void {
+    const { endpointId, workingDir, resultCharsMax, outputBytesMax } = this.#options;
+    // A broken pipe says that the interpreter is gone, which its exit event says with the reason.
+    requests.on('error', () => undefined);
+    answers.on('error', () => undefined);
+    answers.on('data', (chunk: Buffer) => {
+      this.#onData(chunk);
+    });
+    answers.once('end', () => {
+      this.#answersEnded = true;
+      this.#onAnswersEnd();
+    });
+    requests.resume();
+    this.#writer = new FrameWriter(requests);
+    this.#writer.write({
+      type: 'configure',
+      endpoint_id: endpointId,
+      working_dir: workingDir,
+      result_chars_max: resultCharsMax,
+      output_bytes_max: outputBytesMax,
+    } as FrameHeader);
+    this.#writer.flush();
+  }
+
+  #onData(chunk: Buffer): void {
+    let frames: Frame[];
+    try {
+      frames = this.#decoder.push(chunk);
+    } catch (error) {
+      this.#breakOff(`it wrote what is no frame to descriptor 4, which belongs to the worker (${errorText(error)})`);
+      return;
+    }
+    for (const { header, body } of frames) {
+      this.#onFrame(header, body);
+    }
+  }
+
+  #onFrame(header: InterpreterFrame, body: Buffer): void {
+    if (header.type === 'ready' && !this.#isReady) {
+      this.#startTimer?.cancel();
+      this.#isReady = true;
+      if (!this.#isEnding) {
+        this.#listener.onReady();
+      }
+      return;
+    }
+    const running = this.#running;
+    if (header.type !== 'result' || running === undefined || header.nonce !== running.task.nonce) {
+      // Something that an earlier task left behind wrote it: it answers nothing that is held.
+      return;
+    }
+    const outcome: TaskOutcome = {
+      kind: 'result',
+      failed: header.failed === true,
+      body,
+      ...(header.output !== undefined && { output: header.output }),
+    };
+    if (this.#isEnding) {
+      this.#lateOutcome = { ...outcome, body: Buffer.from(body) };
+      return;
+    }
+    this.#running = undefined;
+    running.settle(this.#markCut(outcome));
+  }
+
+  #markCut(outcome: TaskOutcome): TaskOutcome {
+    if (!this.#stdout.wasCut && !this.#stderr.wasCut) {
+      return outcome;
+    }
+    this.#stdout.clearCut();
+    this.#stderr.clearCut();
+    return { ...outcome, output: { ...outcome.output, truncated: true } };
+  }
+
+  readonly #checkCapture = (): void => {
+    this.#captureTimer = undefined;
+    if (this.#running !== undefined && !this.#isGone) {
+      this.#stdout.limit(CAPTURE_BYTES_MAX);
+      this.#stderr.limit(CAPTURE_BYTES_MAX);
+      this.#captureTimer = this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, { background: true });
+    }
+  };
+
+  #onAnswersEnd(): void {
+    if (this.#exit !== undefined || this.#isEnding) {
+      return;
+    }
+    // Usually the exit event is about to come; a function that closed the descriptor can never answer.
+    this.#killTimer ??= this.#options.clock.after(FAREWELL_MS, () => {
+      this.#killTimer = undefined;
+      this.#breakOff('it closed descriptor 4, over which the worker answers');
+    });
+  }
+
+  #breakOff(fault: string): void {
+    this.#fault ??= fault;
+    this.#end('SIGKILL');
+  }
+
+  /** Asks the group to end, and kills it after the grace period. */
+  #end(signal: 'SIGTERM' | 'SIGKILL'): void {
+    if (this.#isEnding || this.#isGone || this.#pid === undefined) {
+      return;
+    }
+    this.#isEnding = true;
+    this.#startTimer?.cancel();
+    this.#killTimer?.cancel();
+    signalGroup(this.#pid, signal);
+    const graceMs = signal === 'SIGKILL' ? 0 : this.#options.killGraceMs;
+    this.#killTimer = this.#options.clock.after(graceMs, () => {
+      this.kill();
+      this.#killTimer = this.#options.clock.after(VANISH_MS, () => {
+        this.#finish();
+      });
+    });
+    this.#watchGroup();
+  }
+
+  #onExit(exitCode: number | null, signal: NodeJS.Signals | null): void {
+    this.#exit = { exitCode, signal };
+    if (!this.#isEnding) {
+      // Nobody asked it to end, so nothing of its group has a claim to grace.
+      this.#end('SIGKILL');
+    }
+  }
+
+  #watchGroup(polls = 0): void {
+    if (this.#isGone) {
+      return;
+    }
+    const isAnswered = this.#answersEnded || polls >= ANSWER_POLLS_MAX;
+    if (this.#exit !== undefined && isAnswered && this.#isGroupGone(polls)) {
+      this.#finish();
+      return;
+    }
+    this.#options.clock.after(VANISH_POLL_MS, () => {
+      this.#watchGroup(polls + 1);
+    });
+  }
+
+  #isGroupGone(polls: number): boolean {
+    if (this.#pid === undefined || !signalGroup(this.#pid, 0)) {
+      return true;
+    }
+    return polls % POLLS_PER_SCAN === 0 && groupMembers(this.#pid).length === 0;
+  }
+
+  /** The group is gone, or has been given up. */
+  #finish(): void {
+    if (this.#isGone) {
+      return;
+    }
+    this.#isGone = true;
+    for (const timer of [this.#startTimer, this.#killTimer, this.#captureTimer]) {
+      timer?.cancel();
+    }
+    const running = this.#running;
+    this.#running = undefined;
+    running?.settle(this.#lateOutcome ?? this.#failure(running.task));
+    const startFailure = this.#isReady || this.#abortReason !== undefined ? undefined : this.#startFailure();
+    this.#stdout.close();
+    this.#stderr.close();
+    this.#listener.onLost(startFailure);
+  }
+
+  #failure(task: WorkerTask): TaskOutcome {
+    const stdout = this.#stdout.tail(this.#options.outputBytesMax);
+    const stderr = this.#stderr.tail(this.#options.outputBytesMax);
+    const output: TaskOutput = {
+      ...(stdout.text !== '' && { stdout: stdout.text }),
+      ...(stderr.text !== '' && { stderr: stderr.text }),
+      ...((stdout.truncated || stderr.truncated) && { truncated: true }),
+    };
+    const withOutput = Object.keys(output).length === 0 ? {} : { output };
+    if (this.#abortReason !== undefined) {
+      const message = abortMessage(this.#abortReason, task.timeoutMs);
+      return { kind: 'failed', code: this.#abortReason, message, workerLost: false, ...withOutput };
+    }
+    const exit = this.#exit ?? { exitCode: null, signal: null };
+    const reason = classifyExit({ ...exit, ...(this.#fault !== undefined && { fault: this.#fault }) }, stderr.text);
+    return { kind: 'failed', ...reason, workerLost: true, ...withOutput };
+  }
+
+  #startFailure(): { reason: string; hopeless: boolean } {
+    const { executable, startTimeoutMs } = this.#options;
+    const { text } = this.#stderr.tail(this.#options.outputBytesMax);
+    const how = this.#startTimedOut
+      ? `was not ready within ${startTimeoutMs / 1000} s`
+      : `ended before it was ready (${this.#exit?.signal ?? `exit code ${this.#exit?.exitCode ?? 'unknown'}`})`;
+    return { reason: `the Python interpreter ${executable} ${how}${quoteStderr(text)}`, hopeless: false };
+  }
+
+  /** The process was never made. */
+  #onSpawnError(error: unknown): void {
+    if (this.#pid !== undefined || this.#isGone) {
+      return;
+    }
+    this.#isGone = true;
+    this.#stdout.close();
+    this.#stderr.close();
+    const code = errorCode(error);
+    const { executable } = this.#options;
+    const hopeless = code === 'ENOENT' || code === 'EACCES';
+    const why =
+      code === 'ENOENT' ? 'does not exist' : code === 'EACCES' ? 'may not be executed' : `could not be started (${errorText(error)})`;
+    this.#listener.onLost({
+      reason: `the Python interpreter ${executable} ${why}: set \`python\` in the endpoint's config.yaml to an interpreter of version 3.9 or newer and restart the agent`,
+      hopeless,
+    });
+  }
+}

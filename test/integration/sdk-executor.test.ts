@@ -1,0 +1,423 @@
+/** The SDK's executor on RabbitMQ, with a hub that the test plays: results early, late, twice, malformed, and not at all. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+
+import { TASK_OUTPUT_HEADER } from '../../src/protocol/amqp-headers.ts';
+import { packResult } from '../../src/protocol/messages.ts';
+import type { Result } from '../../src/protocol/messages.ts';
+import { unpackBuffers } from '../../src/protocol/serialization.ts';
+import {
+  AuthError,
+  Client,
+  ConflictError,
+  Executor,
+  FutureCancelledError,
+  SerializationError,
+  TaskExecutionError,
+  TaskPendingError,
+  UnavailableError,
+  UsageError,
+} from '../../src/sdk/index.ts';
+import type { ExecutorOptions } from '../../src/sdk/index.ts';
+import { dialAmqp } from '../../src/transport/amqp/connection.ts';
+import type { AmqpConnection } from '../../src/transport/amqp/connection.ts';
+import type { ConfirmPublisher } from '../../src/transport/amqp/publisher.ts';
+import { eventually } from '../support/eventually.ts';
+import { FakeHub, errorBody } from '../support/fake-hub.ts';
+import type { FakeTask } from '../support/fake-hub.ts';
+import type { TestVhost } from '../support/services.ts';
+import { createVhost, testServices } from '../support/services.ts';
+import { runProgram } from '../support/stack.ts';
+import type { TcpProxy } from '../support/tcp-proxy.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
+
+const ENDPOINT = randomUUID();
+
+describe('SDK executor', function () {
+  this.timeout(20_000);
+  let vhost: TestVhost;
+  let connection: AmqpConnection;
+  let publisher: ConfirmPublisher;
+  let hub: FakeHub;
+  let proxy: TcpProxy;
+  let client: Client;
+  let queue: string;
+  let executors: Executor[];
+
+  before(async () => {
+    vhost = await createVhost(testServices().managementUrl);
+    connection = await dialAmqp({ url: vhost.amqpUrl, connectionName: 'sdk-executor.test' });
+    publisher = await connection.openPublisher();
+  });
+  after(async () => {
+    await connection.close();
+    await vhost.delete();
+  });
+
+  beforeEach(async () => {
+    hub = await FakeHub.start();
+    const url = new URL(vhost.amqpUrl);
+    proxy = await startTcpProxy({ targetPort: Number(url.port) });
+    url.port = String(proxy.port);
+    url.hostname = '127.0.0.1';
+    hub.resultConnection = { queue_prefix: 'me.', connection_url: url.href };
+    queue = `me.${hub.taskGroupId}`;
+    await connection.withChannel(async (channel) => await channel.assertQueue(queue));
+    client = new Client({
+      hubUrl: hub.url,
+      clientId: hub.clientId,
+      clientSecret: hub.clientSecret,
+    });
+    executors = [];
+  });
+  afterEach(async () => {
+    await Promise.all(
+      executors.map(async (executor) => {
+        await executor.shutdown({ cancel: true });
+      }),
+    );
+    await proxy.close();
+    await hub.stop();
+  });
+
+  function makeExecutor(options: Partial<ExecutorOptions> = {}): Executor {
+    const executor = new Executor({ client, endpointId: ENDPOINT, ...options });
+    executors.push(executor);
+    return executor;
+  }
+
+  async function deliver(
+    task: FakeTask,
+    result: Partial<Result>,
+    headers: Record<string, unknown> = {},
+  ): Promise<void> {
+    const body = packResult({
+      task_id: task.id,
+      data: '11\nnull',
+      details: null,
+      error_details: null,
+      task_statuses: null,
+      ...result,
+    });
+    await publisher.publish('', queue, body, { headers });
+  }
+
+  /** Plays an endpoint that returns the sum of the arguments. */
+  async function sum(task: FakeTask): Promise<void> {
+    const [args = ''] = unpackBuffers(task.payload);
+    const numbers = JSON.parse(args.slice(3)) as number[];
+    await deliver(task, { data: `11\n${numbers.reduce((a, b) => a + b, 0)}` });
+  }
+
+  async function depth(): Promise<number> {
+    const reply = await connection.withChannel(async (channel) => await channel.checkQueue(queue));
+    return reply.messageCount;
+  }
+
+  async function tasks(count: number): Promise<FakeTask[]> {
+    return await eventually(() => {
+      assert.equal(hub.tasks.size, count);
+      return [...hub.tasks.values()];
+    });
+  }
+
+  it('settles futures with streamed results, in few requests, and acks them', async () => {
+    hub.onSubmit = async (made) => {
+      await Promise.all(made.map(sum));
+    };
+    const executor = makeExecutor();
+    // A new function object every time; one source, one registration.
+    const futures = Array.from({ length: 1000 }, (_, index) =>
+      executor.submit((a: number, b: number) => a + b, index, 1),
+    );
+    const values = await Promise.all(futures);
+    assert.deepEqual(values, Array.from({ length: 1000 }, (_, index) => index + 1)); // prettier-ignore
+    assert.equal(hub.functions.size, 1);
+    assert.equal(hub.seen('/submit').length, 2);
+    assert.equal(executor.taskGroupId, hub.taskGroupId);
+    const keys = hub.seen('/submit').map((request) => request.headers['idempotency-key']);
+    assert.equal(new Set(keys).size, 2);
+    await executor.shutdown();
+    assert.equal(await depth(), 0);
+  });
+
+  it('settles a future whose result came before the answer to its submission', async () => {
+    const playEarly = async (made: readonly FakeTask[]): Promise<void> => {
+      await Promise.all(made.map(sum));
+      // Answered only after the running stream has taken the results.
+      if (hub.tasks.size > 1) {
+        await eventually(async () => {
+          assert.equal(await depth(), 0);
+        });
+      }
+    };
+    hub.onSubmit = playEarly;
+    const executor = makeExecutor();
+    const add = await client.registerFunction((a: number, b: number) => a + b);
+    assert.equal(await executor.submit(add, 1, 2), 3);
+    assert.equal(await executor.submit(add, 3, 4), 7);
+    await executor.shutdown();
+    assert.equal(await depth(), 0);
+  });
+
+  it('asks for JSON from Python functions, and knows a task before its result', async () => {
+    const double = await client.registerPythonFunction('def double(x):\n    return 2 * x\n');
+    const future = makeExecutor().submitToRegisteredFunction(double, [21], { scale: 1 });
+    assert.equal(future.taskId, undefined);
+    const taskId = await future.submitted;
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    assert.equal(task.id, taskId);
+    assert.equal(future.taskId, taskId);
+    assert.deepEqual(unpackBuffers(task.payload), ['11\n[21]', '11\n{"scale":1}']);
+    assert.deepEqual(task.submission.result_serializers, [
+      'globus_compute_sdk.serialize.concretes.JSONData',
+    ]);
+    assert.equal(task.submission.create_queue, true);
+    assert.equal(hub.functions.get(task.functionId)?.meta?.['serde_identifier'], 'st');
+    await deliver(task, { data: '11\n42' });
+    assert.equal(await future, 42);
+    assert.equal(future.isDone, true);
+  });
+
+  it('brings back type, message, traceback and output of what a function threw', async () => {
+    const future = makeExecutor().submit(function broken(): void {
+      throw new Error('x');
+    });
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    const traceback = 'Traceback (most recent call last):\nValueError: boom\n';
+    await deliver(
+      task,
+      {
+        data: traceback,
+        error_details: {
+          code: 'RemoteExecutionError',
+          user_message: 'An error occurred during the execution of this task',
+          exception: { type: 'ValueError', message: 'boom' },
+        },
+      },
+      { [TASK_OUTPUT_HEADER]: JSON.stringify({ stdout: 'printed\n', stderr: 'warned\n' }) },
+    );
+    await assert.rejects(future, (error) => {
+      assert.ok(error instanceof TaskExecutionError);
+      assert.equal(error.code, 'RemoteExecutionError');
+      assert.equal(error.type, 'ValueError');
+      assert.equal(error.remoteMessage, 'boom');
+      assert.equal(error.traceback, traceback);
+      assert.equal(error.stdout, 'printed\n');
+      assert.equal(error.stderr, 'warned\n');
+      assert.ok(
+        error.message.startsWith(`"broken" failed on endpoint ${ENDPOINT} (task ${task.id}`),
+      );
+      return true;
+    });
+  });
+
+  it('goes on after its connection was cut, and asks once for what it missed', async () => {
+    const executor = makeExecutor();
+    const futures = [1, 2].map((n) => executor.submit((x: number) => x, n));
+    const [first, second] = await tasks(2);
+    assert.ok(first !== undefined && second !== undefined);
+    await eventually(() => {
+      assert.equal(proxy.connectionCount, 1);
+    });
+    // The first result exists only at the hub, as when the queue was lost with its broker.
+    hub.documents.set(first.id, { task_id: first.id, status: 'success', result: '11\n"missed"' });
+    await eventually(async () => {
+      const consumers = await connection.withChannel(
+        async (channel) => (await channel.checkQueue(queue)).consumerCount,
+      );
+      assert.equal(consumers, 1);
+    });
+    proxy.cut();
+    assert.equal(await futures[0], 'missed');
+    await deliver(second, { data: '11\n"streamed"' });
+    assert.equal(await futures[1], 'streamed');
+  });
+
+  it('gets results from the hub while the broker cannot be reached', async () => {
+    hub.resultConnection = { queue_prefix: 'me.', connection_url: 'amqp://127.0.0.1:1' };
+    const future = makeExecutor().submit(() => 1);
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    hub.documents.set(task.id, { task_id: task.id, status: 'success', result: '11\n1' });
+    assert.equal(await future, 1);
+  });
+
+  it('drops a message that is no result, and results that are nobody’s', async () => {
+    const executor = makeExecutor();
+    const future = executor.submit(() => 1);
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    await publisher.publish('', queue, Buffer.from('garbage'));
+    await deliver({ ...task, id: randomUUID() }, {});
+    await deliver(task, { data: '11\n1' });
+    await deliver(task, { data: '11\n2' });
+    assert.equal(await future, 1);
+    await eventually(async () => {
+      assert.equal(await depth(), 0);
+    });
+    await executor.shutdown();
+    assert.equal(await depth(), 0);
+  });
+
+  it('fails only the futures of a submission that was refused', async () => {
+    hub.onSubmit = async (made) => {
+      await Promise.all(made.map(sum));
+    };
+    const executor = makeExecutor();
+    const body = errorBody(404, 'ENDPOINT_NOT_FOUND', 'no such endpoint');
+    hub.misbehave('/submit', { status: 404, body });
+    await assert.rejects(
+      executor.submit(() => 0),
+      (error) => {
+        assert.ok(error instanceof ConflictError);
+        assert.ok(error.message.includes(ENDPOINT));
+        return true;
+      },
+    );
+    assert.equal(await executor.submit((x: number) => x, 5), 5);
+  });
+
+  it('submits once when the answer to a submission is lost', async () => {
+    hub.onSubmit = async (made) => {
+      await Promise.all(made.map(sum));
+    };
+    hub.misbehave('/submit', { drop: 'after' });
+    assert.equal(await makeExecutor().submit((x: number) => x, 5), 5);
+    assert.equal(hub.tasks.size, 1);
+  });
+
+  it('rejects a future whose function or arguments cannot be sent', async () => {
+    const executor = makeExecutor();
+    await assert.rejects(executor.submit(Math.max, 1, 2), SerializationError);
+    await assert.rejects(
+      executor.submit((x: unknown) => x, new Map()),
+      SerializationError,
+    );
+    await assert.rejects(
+      executor.submit((x: unknown) => x, 1n),
+      /args\[0\] .*bigint/,
+    );
+    assert.equal(hub.seen('/submit').length, 0);
+  });
+
+  it('fails every future when the hub will not say where results are', async () => {
+    hub.misbehave('/v2/get_amqp', {
+      status: 403,
+      body: errorBody(403, 'FORBIDDEN', 'not for you'),
+    });
+    await assert.rejects(
+      makeExecutor().submit(() => 1),
+      AuthError,
+    );
+  });
+
+  it('closes its connection when nothing is awaited, and opens it again', async () => {
+    hub.onSubmit = async (made) => {
+      await Promise.all(made.map(sum));
+    };
+    const executor = makeExecutor({ idleMs: 50 });
+    assert.equal(await executor.submit((x: number) => x, 1), 1);
+    await eventually(() => {
+      assert.equal(proxy.connectionCount, 0);
+    });
+    assert.equal(await executor.submit((x: number) => x, 2), 2);
+  });
+
+  it('lets a program end that forgets to shut it down, but not before its results', async () => {
+    hub.onSubmit = async (made) => {
+      await Promise.all(made.map(sum));
+    };
+    const sdk = new URL('../../src/sdk/index.js', import.meta.url).href;
+    const program = `
+      const { Client, Executor } = await import(${JSON.stringify(sdk)});
+      const executor = new Executor({ client: new Client(), endpointId: ${JSON.stringify(ENDPOINT)}, idleMs: 100 });
+      executor.submit((a, b) => a + b, 20, 22).then((value) => console.log(value));`;
+    const outcome = await runProgram(process.execPath, ['--input-type=module', '-e', program], {
+      env: {
+        OUTPOST_HUB_URL: hub.url,
+        OUTPOST_CLIENT_ID: hub.clientId,
+        OUTPOST_CLIENT_SECRET: hub.clientSecret,
+      },
+    });
+    assert.deepEqual(outcome, { code: 0, stdout: '42\n', stderr: '' });
+  });
+
+  it('waits at shutdown for what was submitted, and takes no more', async () => {
+    const executor = makeExecutor();
+    const future = executor.submit((x: number) => x, 1);
+    const ended = executor.shutdown();
+    assert.throws(() => executor.submit((x: number) => x, 1), UsageError);
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    assert.equal(future.isDone, false);
+    await sum(task);
+    await ended;
+    assert.equal(future.isDone, true);
+    assert.equal(await future, 1);
+    await eventually(() => {
+      assert.equal(proxy.connectionCount, 0);
+    });
+  });
+
+  it('rejects at a cancelling shutdown what is not settled, and says where the result will be', async () => {
+    const executor = makeExecutor();
+    const running = executor.submit(() => 1);
+    const taskId = await running.submitted;
+    hub.misbehave('/submit', { hang: true });
+    const submitting = executor.submit(() => 2);
+    await eventually(() => {
+      assert.equal(hub.seen('/submit').length, 2);
+    });
+    await executor.shutdown({ cancel: true });
+    await assert.rejects(running, (error) => {
+      assert.ok(error instanceof FutureCancelledError);
+      assert.equal(error.taskId, taskId);
+      assert.ok(error.message.includes(`client.getResult("${taskId}")`));
+      return true;
+    });
+    await assert.rejects(submitting, FutureCancelledError);
+  });
+
+  it('takes up the tasks of an earlier group', async () => {
+    const earlier = makeExecutor();
+    const old = [1, 2].map((n) => earlier.submit((x: number) => x, n));
+    const [first, second] = await tasks(2);
+    assert.ok(first !== undefined && second !== undefined);
+    await Promise.all(old.map(async (future) => await future.submitted));
+    await earlier.shutdown({ cancel: true });
+    hub.documents.set(first.id, { task_id: first.id, status: 'success', result: '11\n1' });
+    const futures = await makeExecutor().reloadTasks(hub.taskGroupId);
+    await deliver(second, { data: '11\n2' });
+    assert.deepEqual(await Promise.all(futures), [1, 2]);
+  });
+
+  it('runs and polls without a stream', async () => {
+    const fn = await client.registerFunction((a: number) => a);
+    const taskId = await client.run(fn, ENDPOINT, [1]);
+    await assert.rejects(client.getResult(taskId), (error) => {
+      assert.ok(error instanceof TaskPendingError);
+      assert.equal(error.reason, 'waiting-for-ep');
+      return true;
+    });
+    await assert.rejects(client.waitForResult(taskId, { timeoutMs: 50 }), (error) => {
+      assert.ok(error instanceof UnavailableError);
+      return error.code === 'TIMED_OUT';
+    });
+    const outpost = { stdout: 'out', error: { code: 'TASK_TIMED_OUT', message: 'took too long' } };
+    const failed = randomUUID();
+    hub.documents.set(failed, { task_id: failed, status: 'failed', exception: 'tb', outpost });
+    hub.documents.set(taskId, { task_id: taskId, status: 'success', result: '11\n[1]' });
+    assert.deepEqual(await client.waitForResult(taskId), [1]);
+    const outcomes = await client.getBatchResult([taskId, failed, 'unknown']);
+    assert.deepEqual(outcomes.get(taskId), { status: 'success', value: [1] });
+    assert.deepEqual(outcomes.get('unknown'), { status: 'pending', reason: 'unknown' });
+    const failure = outcomes.get(failed);
+    assert.ok(failure?.status === 'failed' && failure.error instanceof TaskExecutionError);
+    assert.equal(failure.error.code, 'TASK_TIMED_OUT');
+    assert.equal(failure.error.remoteMessage, 'took too long');
+    assert.equal(failure.error.stdout, 'out');
+  });
+});
