@@ -41,6 +41,10 @@ CODE_CACHE_COUNT_MAX = 256
 CODE_CACHE_CHARS_MAX = 8 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 
+# Made once: json.dumps and json.loads build theirs anew for every call that is not plain.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_DECODER = json.JSONDecoder()
+
 EXECUTION_FAILED = "An error occurred during the execution of this task"
 
 DATA_SERIALIZERS = {"DillDataBase64": "00", "JSONData": "11", "AllDataStrategies": "13"}
@@ -97,9 +101,14 @@ class MaxResultSizeExceeded(Exception):
 # --- frames -------------------------------------------------------------------------------------------------------
 
 
+def compact(value):
+    """JSON as the origin's writer spells it."""
+    return _ENCODER.encode(value)
+
+
 def encode_frame(header, body=b""):
     """One frame as bytes."""
-    head = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    head = compact(header).encode("utf-8", "backslashreplace")
     if len(head) > FRAME_HEADER_BYTES_MAX or 4 + len(head) + len(body) > FRAME_BYTES_MAX:
         raise FrameError("frame with %d header and %d body bytes is over the limit" % (len(head), len(body)))
     return struct.pack(">II", 4 + len(head) + len(body), len(head)) + head + body
@@ -119,7 +128,7 @@ def read_frame(stream):
     if len(rest) < length - 4:
         raise FrameError("the stream ended inside a frame")
     try:
-        header = json.loads(rest[:header_length])
+        header = _DECODER.decode(rest[:header_length].decode("utf-8"))
     except ValueError as error:
         raise FrameError("the header of a frame is not JSON") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
@@ -161,7 +170,7 @@ def unpack_task(body):
     if body[0] != 1:
         raise EnvelopeError("message is malformed: protocol version %d is not 1" % body[0])
     try:
-        envelope = json.loads(body[1:])
+        envelope = _DECODER.decode(body[1:].decode("utf-8"))
     except ValueError as error:
         raise EnvelopeError("message is malformed: it is not JSON") from error
     data = envelope.get("data") if isinstance(envelope, dict) else None
@@ -173,17 +182,13 @@ def unpack_task(body):
     return task_buffer
 
 
-def _compact(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
 def pack_result(task_id, data, details_json, error_details, started_ns, ended_ns):
     """A Result message; fields stand in the order of the origin's writer, with `details` as ready JSON text."""
     text = (
         '{"message_type":"result","data":{"task_id":"%s","data":%s,"details":%s,"error_details":%s,"task_statuses":['
         '{"timestamp":%d,"state":"execution-start","actor":"worker"},'
         '{"timestamp":%d,"state":"execution-end","actor":"worker"}]}}'
-    ) % (task_id, _compact(data), details_json, _compact(error_details), started_ns, ended_ns)
+    ) % (task_id, compact(data), details_json, compact(error_details), started_ns, ended_ns)
     try:
         return b"\x01" + text.encode("utf-8")
     except UnicodeEncodeError:
@@ -293,7 +298,7 @@ def deserialize(buffer):
     if separator != "\n":
         raise DeserializationError("a serialized buffer starts with a two-character identifier and a newline")
     if identifier == "11":
-        return json.loads(payload)
+        return _DECODER.decode(payload)
     if identifier in ("st", "sd"):
         return function_of_source(*_split_source(payload))
     if identifier in ("00", "01"):
@@ -397,6 +402,8 @@ def serialize_like(value, args_identifier):
     try:
         return serialize(identifier, value)
     except DillMissingError as missing:
+        if is_plain(value):
+            return serialize("11", value)
         raise SerializationError("JSON cannot hold the result, and %s" % missing) from None
     except Exception as error:
         raise SerializationError(
@@ -422,11 +429,13 @@ class Capture:
         if not self._is_file:
             return None, False
         try:
-            if os.fstat(self._fd)[1:3] != self._identity:
-                os.dup2(self._file, self._fd)
+            seen = os.fstat(self._fd)
         except OSError:
+            seen = None
+        if seen is None or seen[1:3] != self._identity:
             os.dup2(self._file, self._fd)
-        size = os.fstat(self._file).st_size
+            seen = os.fstat(self._file)
+        size = seen.st_size
         if size == 0:
             return None, False
         tail = os.pread(self._file, bytes_max, max(0, size - bytes_max))
@@ -451,7 +460,9 @@ class Output:
 
     def take(self):
         """What the task wrote, as the `output` of a result frame; None when it wrote nothing."""
-        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+        streams = [self._stdout, self._stderr]
+        streams += [stream for stream in (sys.stdout, sys.stderr) if stream not in streams]
+        for stream in streams:
             try:
                 stream.flush()
             except Exception:  # A stream that the function closed or replaced; what it had is gone.
@@ -520,7 +531,7 @@ class Worker:
         if sdk_version is not None:
             details["globus_compute_sdk_version"] = sdk_version
         details["endpoint_id"] = self._config["endpoint_id"]
-        return _compact(details)
+        return compact(details)
 
     def warm_up(self):
         """What the first task would wait for otherwise."""
@@ -613,7 +624,7 @@ def stand_aside():
     own = sys.modules["__main__"]
     sys.modules["outpost_worker"] = own
     sys.modules["__main__"] = types.ModuleType("__main__")
-    if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
+    if sys.path and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
         del sys.path[0]
 
 

@@ -8,7 +8,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { failedTally, killRunningSuites, ROOT, runSuite, SUITES } from './suites.mjs';
+import { ROOT } from './bootstrap.mjs';
+import { failedTally, killRunningSuites, runSuite, SUITES } from './suites.mjs';
 
 const plan = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const suites = SUITES.filter(({ name }) => plan.suites.includes(name));
@@ -35,7 +36,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     isEnding = true;
     killRunningSuites();
     await (await starting)?.services?.stop();
-    process.exit(1);
+    process.exit(130);
   });
 }
 

@@ -24,13 +24,13 @@ async function capture(file, args, timeout = INSTALL_LIMIT_MS) {
   });
 }
 
-/** Returns the interpreter and the SDK's version, or the problem. */
-export async function ensureSdkVenv(root) {
+/** Returns the interpreter and the SDK's version, or the problem. Without `upgrade` any SDK that is there will do. */
+export async function ensureSdkVenv(root, { upgrade = true } = {}) {
   const directory = join(root, '.cache', 'interop-venv');
   const marker = join(directory, 'checked-at');
   const python = join(directory, 'bin', 'python');
   const installed = existsSync(marker) ? await capture(python, ['-c', PROBE]) : { ok: false };
-  if (installed.ok && Date.now() - Number(readFileSync(marker, 'utf8')) < FRESH_MS) {
+  if (installed.ok && (!upgrade || Date.now() - Number(readFileSync(marker, 'utf8')) < FRESH_MS)) {
     return { python, version: installed.text };
   }
   if (!installed.ok) {

@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export const ROOT = join(import.meta.dirname, '..');
+import { ROOT } from './bootstrap.mjs';
 
 const MINUTE_MS = 60_000;
 
@@ -156,7 +156,8 @@ async function runMocha(suite, { env, specs, mochaArgs, scratch }) {
 async function runPython(suite, { env }) {
   let text = '';
   const { problem } = await runGroup(
-    '/usr/bin/python3',
+    // With dill when there is an environment that has it; the tests that need it skip otherwise.
+    env.OUTPOST_TEST_DILL_PYTHON ?? '/usr/bin/python3',
     ['-m', 'unittest', 'discover', '-v', '-s', 'python/tests'],
     {
       env,

@@ -11,14 +11,15 @@
  * out the suite that needs a Python package index.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { dependenciesInstalled, pruneOutputs, ROOT, runQuietly } from './bootstrap.mjs';
 import { isPortFree, namespacePrefix } from './namespace.mjs';
 import { ensurePrerequisites, explainMissing } from './prerequisites.mjs';
 import { ensureSdkVenv } from './sdk-venv.mjs';
-import { failedTally, hasTests, ROOT, SUITES, tally } from './suites.mjs';
+import { failedTally, hasTests, SUITES, tally } from './suites.mjs';
 
 const CHECKS = ['lint', 'format', 'layers', 'unused'];
 const SDK_PORT = 5000;
@@ -54,61 +55,15 @@ function parseArguments(argv) {
   return { chosen, specs, mochaArgs };
 }
 
-/** Runs a program to its end with its output kept, for what only matters when it fails. */
+/** Runs a check to its end; its output only matters when it fails. */
 async function capture(name, command, args) {
-  const begun = performance.now();
-  return await new Promise((resolve) => {
-    let text = '';
-    const child = spawn(command, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk) => {
-        text += chunk.toString('utf8');
-      });
-    }
-    const done = (ok) => {
-      const durationMs = performance.now() - begun;
-      console.log(`${ok ? '✔' : '✘'} ${name} (${(durationMs / 1000).toFixed(1)} s)`);
-      if (ok) {
-        resolve(tally(name, { passed: 1, durationMs }));
-      } else {
-        console.log(text.trimEnd());
-        resolve(failedTally(name, `${command} ${args.join(' ')} failed; see above`, durationMs));
-      }
-    };
-    child.once('error', (error) => {
-      text += error.message;
-      done(false);
-    });
-    child.once('close', (code) => done(code === 0));
-  });
-}
-
-function sameTree() {
-  const hidden = join(ROOT, 'node_modules/.package-lock.json');
-  if (!existsSync(hidden)) {
-    return false;
+  const { ok, text, durationMs } = await runQuietly(command, args);
+  console.log(`${ok ? '✔' : '✘'} ${name} (${(durationMs / 1000).toFixed(1)} s)`);
+  if (ok) {
+    return tally(name, { passed: 1, durationMs });
   }
-  const { packages: wanted } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
-  const { packages: present } = JSON.parse(readFileSync(hidden, 'utf8'));
-  const same = (path) =>
-    wanted[path]?.version === present[path]?.version &&
-    wanted[path]?.integrity === present[path]?.integrity;
-  // Optional packages for other platforms stand in the lock only.
-  return (
-    Object.keys(present).every(same) &&
-    Object.keys(wanted).every((path) => path === '' || wanted[path].optional === true || same(path))
-  );
-}
-
-/** Removes compiled files whose source is gone: mocha would still run them. */
-function pruneOutputs(output, source) {
-  const directory = join(ROOT, output);
-  for (const file of existsSync(directory) ? readdirSync(directory, { recursive: true }) : []) {
-    const match = /^(.*)\.(js|js\.map|d\.ts|d\.ts\.map)$/.exec(file);
-    if (match !== null && !existsSync(join(ROOT, source, `${match[1]}.ts`))) {
-      rmSync(join(directory, file));
-    }
-  }
+  console.log(text.trimEnd());
+  return failedTally(name, `${command} ${args.join(' ')} failed; see above`, durationMs);
 }
 
 async function build() {
@@ -121,7 +76,9 @@ async function build() {
 }
 
 async function check() {
-  const results = [];
+  const results = [
+    await capture('lock', process.execPath, ['scripts/complete-lock.mjs', '--check']),
+  ];
   for (const name of CHECKS) {
     results.push(await capture(name, 'npm', ['run', '--silent', `check:${name}`]));
   }
@@ -157,7 +114,8 @@ async function runSuites(plan) {
     const results = existsSync(output) ? JSON.parse(readFileSync(output, 'utf8')) : [];
     if (ended !== undefined) {
       const missing = plan.suites.filter((name) => !results.some((result) => result.name === name));
-      results.push(failedTally('runner', `ended early (${ended}); not run: ${missing.join(', ')}`));
+      const notRun = missing.length === 0 ? '' : `; not finished: ${missing.join(', ')}`;
+      results.push(failedTally('runner', `ended before its suites did (${ended})${notRun}`));
     }
     return results;
   } finally {
@@ -215,7 +173,7 @@ async function main() {
   const results = [];
 
   const blocked = await prepare(suites);
-  if (!sameTree()) {
+  if (!dependenciesInstalled()) {
     const install = await capture('npm ci', 'npm', ['ci']);
     if (install.failed > 0) {
       report([install], begun);
@@ -226,7 +184,9 @@ async function main() {
     suites = suites.filter((name) => name !== 'interop');
     results.push(tally('interop', { skipped: 1 }));
   }
-  const needsVenv = SUITES.some(({ name, services }) => services && suites.includes(name));
+  const needsVenv = SUITES.some(
+    ({ name, services }) => (services || name === 'python') && suites.includes(name),
+  );
   const [builds, checks, venv] = await Promise.all([
     build(),
     chosen.includes('checks') ? check() : [],

@@ -20,7 +20,6 @@ import { dialAmqp } from '../transport/amqp/connection.ts';
 import type { AmqpConnection } from '../transport/amqp/connection.ts';
 import { AmqpSession } from '../transport/amqp/session.ts';
 import type { SessionState } from '../transport/amqp/session.ts';
-
 import { thisProcess } from './agent-lock.ts';
 import type { AgentOptions } from './agent-options.ts';
 import { startControlSocket } from './control-socket.ts';
@@ -91,7 +90,12 @@ export class Agent {
     this.#logger = logger;
     this.#since = new Date(clock.now()).toISOString();
     this.#hub = new HubClient({ hubUrl: options.hubUrl, tokens: options.tokens, clock });
-    this.#registrar = new Registrar(options, this.#hub, clock, logger.child({ component: 'registration' }));
+    this.#registrar = new Registrar(
+      options,
+      this.#hub,
+      clock,
+      logger.child({ component: 'registration' }),
+    );
     this.#statuses = new TaskStatuses(clock);
   }
 
@@ -185,11 +189,15 @@ export class Agent {
       return { state: 'starting', reason: this.#registrar.lastFailure ?? null };
     }
     const offline = [tasks, results].find((session) => session.phase === 'offline');
-    return { state: 'offline', reason: offline?.phase === 'offline' ? offline.reason : 'connecting to the broker' };
+    return {
+      state: 'offline',
+      reason: offline?.phase === 'offline' ? offline.reason : 'connecting to the broker',
+    };
   }
 
   async #acquire(): Promise<Parts> {
-    const { name, directory, controlSocketPath, reserve, javascriptThreads, pythonInterpreters } = this.#options;
+    const { name, directory, controlSocketPath, reserve, javascriptThreads, pythonInterpreters } =
+      this.#options;
     const logger = this.#logger;
     const clock = this.#clock;
     await mkdir(this.#options.workingDir, { recursive: true, mode: 0o700 });
@@ -222,9 +230,14 @@ export class Agent {
       await control.close();
     });
 
-    const outbox = new ResultOutbox(journal, clock, logger.child({ component: 'outbox' }), (taskId) => {
-      dispatcher.onConfirmed(taskId);
-    });
+    const outbox = new ResultOutbox(
+      journal,
+      clock,
+      logger.child({ component: 'outbox' }),
+      (taskId) => {
+        dispatcher.onConfirmed(taskId);
+      },
+    );
     const dispatcher: Dispatcher = new Dispatcher({
       rules: this.#admissionRules(endpointId),
       reserve,
@@ -325,12 +338,17 @@ export class Agent {
     );
   }
 
-  #resultSession(name: string, outbox: ResultOutbox, heartbeat: Heartbeat, intake: Intake): AmqpSession {
+  #resultSession(
+    name: string,
+    outbox: ResultOutbox,
+    heartbeat: Heartbeat,
+    intake: Intake,
+  ): AmqpSession {
     return new AmqpSession({
       name: 'results',
       clock: this.#clock,
       logger: this.#logger.child({ component: 'results' }),
-      dial: async ({ refused }) => await this.#dial('results', refused, `${name} results`),
+      dial: async (attempt) => await this.#dial('results', attempt, `${name} results`),
       setUp: async (connection) => {
         connection.onBlocked((blocked) => {
           // A broker under alarm stops reading from publishing connections: what is consumed now could not be answered.
@@ -362,7 +380,7 @@ export class Agent {
       name: 'tasks',
       clock: this.#clock,
       logger: this.#logger.child({ component: 'tasks' }),
-      dial: async ({ refused }) => await this.#dial('tasks', refused, `${name} tasks`),
+      dial: async (attempt) => await this.#dial('tasks', attempt, `${name} tasks`),
       setUp: async (connection) => {
         const { response } = this.#requireRegistration();
         return await intake.begin(connection, response.task_queue_info.queue);
@@ -376,20 +394,30 @@ export class Agent {
     });
   }
 
-  async #dial(purpose: 'tasks' | 'results', refused: boolean, connectionName: string): Promise<AmqpConnection> {
+  async #dial(
+    purpose: 'tasks' | 'results',
+    { refused, signal }: { refused: boolean; signal: AbortSignal },
+    connectionName: string,
+  ): Promise<AmqpConnection> {
     let registration: Registration;
     try {
       registration = await this.#registrar.obtain(refused ? this.#epochs[purpose] : undefined);
     } catch (error) {
-      if (error instanceof ComputeError && !(error instanceof UnavailableError) && this.#phase !== 'draining') {
+      if (
+        error instanceof ComputeError &&
+        !(error instanceof UnavailableError) &&
+        this.#phase !== 'draining'
+      ) {
         this.#onFatal(error);
       }
       throw error;
     }
     this.#epochs[purpose] = registration.epoch;
     const info =
-      purpose === 'tasks' ? registration.response.task_queue_info : registration.response.result_queue_info;
-    return await dialAmqp({ url: info.connection_url, connectionName });
+      purpose === 'tasks'
+        ? registration.response.task_queue_info
+        : registration.response.result_queue_info;
+    return await dialAmqp({ url: info.connection_url, connectionName, signal });
   }
 
   #requireRegistration(): Registration {
@@ -474,10 +502,19 @@ export class Agent {
   async #settle({ dispatcher, host, outbox, heartbeat }: Parts): Promise<void> {
     dispatcher.failRunning({
       code: 'AGENT_STOPPED',
-      message: 'the agent was stopped while this task was running and its drain time was over; submit it again',
+      message:
+        'the agent was stopped while this task was running and its drain time was over; submit it again',
     });
-    await this.#bounded(this.#options.killGraceMs + CLOSE_LIMIT_MS, 'stopping the worker host', host.stop());
-    await this.#bounded(SETTLE_LIMIT_MS, 'waiting for the broker to confirm results', outbox.settled());
+    await this.#bounded(
+      this.#options.killGraceMs + CLOSE_LIMIT_MS,
+      'stopping the worker host',
+      host.stop(),
+    );
+    await this.#bounded(
+      SETTLE_LIMIT_MS,
+      'waiting for the broker to confirm results',
+      outbox.settled(),
+    );
     await this.#bounded(CLOSE_LIMIT_MS, 'sending the last heartbeat', heartbeat.finish());
   }
 
@@ -502,7 +539,10 @@ export class Agent {
         () => new UnavailableError('TIMED_OUT', `${step} took longer than ${limitMs} ms`),
       );
     } catch (error) {
-      this.#logger.warn({ step, reason: errorText(error) }, 'a step of the shutdown did not end well');
+      this.#logger.warn(
+        { step, reason: errorText(error) },
+        'a step of the shutdown did not end well',
+      );
     }
   }
 }
@@ -530,4 +570,10 @@ const NO_COUNTS: DispatcherCounts = {
   degraded: {},
 };
 
-const NO_JOURNAL: Journal['stats'] = { liveCount: 0, bytes: 0, segments: 0, tombstones: 0, full: false };
+const NO_JOURNAL: Journal['stats'] = {
+  liveCount: 0,
+  bytes: 0,
+  segments: 0,
+  tombstones: 0,
+  full: false,
+};

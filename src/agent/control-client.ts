@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 
 import { systemClock } from '../base/clock.ts';
 import {
+  AuthError,
   ConflictError,
   InvariantError,
   ProtocolError,
@@ -63,18 +64,16 @@ async function readLine(socket: Socket, path: string, method: string): Promise<s
       }
     });
     socket.on('error', (error) => {
-      reject(connectionError(error, path));
+      reject(connectionError(error, path, method));
     });
     socket.on('close', () => {
       // No effect when the answer or an error came before.
-      reject(
-        new UnavailableError('START_FAILED', `the agent ended while it was to answer "${method}"`),
-      );
+      reject(agentEnded(method));
     });
   });
 }
 
-function connectionError(error: Error, path: string): Error {
+function connectionError(error: Error, path: string, method: string): Error {
   const code = errorCode(error);
   if (code === 'ENOENT' || code === 'ECONNREFUSED') {
     return new ConflictError(
@@ -83,7 +82,19 @@ function connectionError(error: Error, path: string): Error {
       { cause: error, details: { path } },
     );
   }
-  return error;
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new AuthError('FORBIDDEN', `the control socket ${path} belongs to another user`, {
+      cause: error,
+    });
+  }
+  return code === 'EPIPE' || code === 'ECONNRESET' ? agentEnded(method) : error;
+}
+
+function agentEnded(method: string): UnavailableError {
+  return new UnavailableError(
+    'START_FAILED',
+    `the agent ended while it was to answer "${method}"; its log says why`,
+  );
 }
 
 function parseResponse(line: string): unknown {

@@ -28,7 +28,6 @@ import type {
 } from '../protocol/host-frames.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
-
 import { readDelivery } from './incoming-task.ts';
 import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
 import type { Journal, RecoveredTask } from './journal/journal.ts';
@@ -113,7 +112,7 @@ export class Dispatcher {
   #duplicates = 0;
   #journalFull = false;
   #quiesced = false;
-  #idleWaiters: (() => void)[] = [];
+  readonly #idleWaiters: (() => void)[] = [];
   readonly #noncePrefix = randomBytes(6).toString('base64url');
   #nonceCounter = 0;
 
@@ -195,7 +194,13 @@ export class Dispatcher {
       });
       return;
     }
-    const pending = { delivery, consumer, taskId, meta: incoming.meta, since: this.#options.clock.monotonicMs() };
+    const pending = {
+      delivery,
+      consumer,
+      taskId,
+      meta: incoming.meta,
+      since: this.#options.clock.monotonicMs(),
+    };
     if (this.#journalFull || this.#quiesced || !this.#hasPlace(incoming.meta.language)) {
       this.#pending.push(pending);
       this.#armPendingTimer();
@@ -271,7 +276,12 @@ export class Dispatcher {
       return;
     }
     this.#leaveSlot(task);
-    this.#failOrRetry(task, { code: frame.code, message: frame.message }, frame.worker_lost, frame.output);
+    this.#failOrRetry(
+      task,
+      { code: frame.code, message: frame.message },
+      frame.worker_lost,
+      frame.output,
+    );
     this.#pump();
   }
 
@@ -302,7 +312,10 @@ export class Dispatcher {
     for (const language of LANGUAGES) {
       this.#degraded.set(language, reason);
     }
-    const failure: TaskFailure = { code: 'WORKER_START_FAILED', message: `the worker host does not start: ${reason}` };
+    const failure: TaskFailure = {
+      code: 'WORKER_START_FAILED',
+      message: `the worker host does not start: ${reason}`,
+    };
     for (const language of LANGUAGES) {
       for (const task of this.#waiting[language].splice(0)) {
         this.#fail(task, failure);
@@ -316,7 +329,10 @@ export class Dispatcher {
       return this.#isDuplicatePending(taskId, delivery, consumer);
     }
     this.#duplicates += 1;
-    this.#options.logger.debug({ taskId, redelivered: delivery.redelivered }, 'task is known, not started again');
+    this.#options.logger.debug(
+      { taskId, redelivered: delivery.redelivered },
+      'task is known, not started again',
+    );
     // A task that is being accepted is not durable yet; its ack waits for that like the first one's.
     (live?.accepted ?? Promise.resolve()).then(
       () => consumer.ack(delivery.deliveryTag),
@@ -329,7 +345,9 @@ export class Dispatcher {
 
   /** The same task delivered twice while neither delivery has a place: one of them is enough. */
   #isDuplicatePending(taskId: string, delivery: Delivery, consumer: AmqpConsumer): boolean {
-    if (!this.#pending.some((pending) => pending.taskId === taskId && pending.consumer === consumer)) {
+    if (
+      !this.#pending.some((pending) => pending.taskId === taskId && pending.consumer === consumer)
+    ) {
       return false;
     }
     this.#duplicates += 1;
@@ -347,15 +365,21 @@ export class Dispatcher {
 
   /** A language whose workers cannot start lets one task through at a time: the host fails it with the reason. */
   #slotsOf(language: Language): number {
-    return this.#degraded.has(language) ? Math.max(1, this.#slots[language]) : this.#slots[language];
+    return this.#degraded.has(language)
+      ? Math.max(1, this.#slots[language])
+      : this.#slots[language];
   }
 
   #hasSlot(language: Language): boolean {
-    return this.#running[language] < this.#slotsOf(language) && this.#waiting[language].length === 0;
+    return (
+      this.#running[language] < this.#slotsOf(language) && this.#waiting[language].length === 0
+    );
   }
 
   #hasPlace(language: Language): boolean {
-    return this.#hasSlot(language) || this.#waitingCount() + this.#acceptingCount < this.#options.reserve;
+    return (
+      this.#hasSlot(language) || this.#waitingCount() + this.#acceptingCount < this.#options.reserve
+    );
   }
 
   /** Gives a delivery a slot or a place of the reserve. */
@@ -414,7 +438,10 @@ export class Dispatcher {
         } else {
           this.#acceptingCount -= 1;
         }
-        this.#options.logger.error({ taskId, reason: errorText(error) }, 'task could not be journalled, not accepted');
+        this.#options.logger.error(
+          { taskId, reason: errorText(error) },
+          'task could not be journalled, not accepted',
+        );
         this.#onJournalFull(true);
         this.#pending.push(pending);
       },
@@ -428,8 +455,12 @@ export class Dispatcher {
     }
     for (const language of LANGUAGES) {
       const waiting = this.#waiting[language];
-      while (waiting.length > 0 && this.#running[language] < this.#slotsOf(language)) {
-        this.#start(waiting.shift() as LiveTask);
+      while (this.#running[language] < this.#slotsOf(language)) {
+        const next = waiting.shift();
+        if (next === undefined) {
+          break;
+        }
+        this.#start(next);
       }
     }
     if (this.#journalFull || this.#pending.length === 0) {
@@ -463,7 +494,10 @@ export class Dispatcher {
   async #startFromJournal(task: LiveTask): Promise<void> {
     const { journal, logger } = this.#options;
     try {
-      const [body] = await Promise.all([journal.readTask(task.taskId), journal.started(task.taskId)]);
+      const [body] = await Promise.all([
+        journal.readTask(task.taskId),
+        journal.started(task.taskId),
+      ]);
       if (task.phase === 'starting') {
         this.#giveToHost(task, body);
       }
@@ -471,7 +505,10 @@ export class Dispatcher {
       if (task.phase !== 'starting') {
         return;
       }
-      logger.error({ taskId: task.taskId, reason: errorText(error) }, 'task could not be started from the journal');
+      logger.error(
+        { taskId: task.taskId, reason: errorText(error) },
+        'task could not be started from the journal',
+      );
       this.#leaveSlot(task);
       this.#fail(task, {
         code: 'ENVELOPE_INVALID',
@@ -498,14 +535,21 @@ export class Dispatcher {
     this.#options.statuses.record(task.taskId, 'running');
     if (!this.#options.sendToHost(frame, body)) {
       this.#leaveSlot(task);
-      this.#failOrRetry(task, { code: 'WORKER_EXITED', message: 'the worker host ended before this task reached it' }, true);
+      this.#failOrRetry(
+        task,
+        { code: 'WORKER_EXITED', message: 'the worker host ended before this task reached it' },
+        true,
+      );
     }
   }
 
   #runningTask({ task_id: taskId, nonce }: ResultFrame | FailedFrame): LiveTask | undefined {
     const task = this.#tasks.get(taskId);
     if (task?.phase !== 'running' || task.nonce !== nonce) {
-      this.#options.logger.warn({ taskId }, 'worker host answered a task that it does not hold, ignored');
+      this.#options.logger.warn(
+        { taskId },
+        'worker host answered a task that it does not hold, ignored',
+      );
       return undefined;
     }
     return task;
@@ -520,9 +564,17 @@ export class Dispatcher {
     }
   }
 
-  #failOrRetry(task: LiveTask, failure: TaskFailure, workerLost: boolean, output?: TaskOutput): void {
+  #failOrRetry(
+    task: LiveTask,
+    failure: TaskFailure,
+    workerLost: boolean,
+    output?: TaskOutput,
+  ): void {
     if (workerLost && task.attempts <= this.#retriesOf(task) && !this.#quiesced) {
-      this.#options.logger.warn({ taskId: task.taskId, attempts: task.attempts, code: failure.code }, 'starting a task again');
+      this.#options.logger.warn(
+        { taskId: task.taskId, attempts: task.attempts, code: failure.code },
+        'starting a task again',
+      );
       task.phase = 'waiting';
       this.#waiting[task.meta.language].unshift(task);
       this.#pump();
@@ -536,7 +588,12 @@ export class Dispatcher {
     this.#finish(task, packFailure(task.taskId, failure, endedAt), outputHeaders(output), true);
   }
 
-  #finish(task: LiveTask, body: Buffer, headers: Readonly<Record<string, unknown>>, failed: boolean): void {
+  #finish(
+    task: LiveTask,
+    body: Buffer,
+    headers: Readonly<Record<string, unknown>>,
+    failed: boolean,
+  ): void {
     if (task.phase === 'done') {
       throw new InvariantError(`task ${task.taskId} ended twice`);
     }
@@ -570,7 +627,10 @@ export class Dispatcher {
     }
     this.#journalFull = full;
     if (full) {
-      this.#options.logger.error({}, 'the journal takes no more tasks: free disk space or raise journal_bytes_max');
+      this.#options.logger.error(
+        {},
+        'the journal takes no more tasks: free disk space or raise journal_bytes_max',
+      );
       this.#options.pauseConsuming('journal-full');
     } else {
       this.#options.logger.info({}, 'the journal takes tasks again');

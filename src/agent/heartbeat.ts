@@ -10,7 +10,6 @@ import type { Logger } from '../base/logger.ts';
 import { packEpStatusReport } from '../protocol/messages.ts';
 import type { PublishQueueInfo } from '../protocol/rest.ts';
 import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
-
 import type { TaskStatuses } from './task-statuses.ts';
 
 const STATUS_INTERVAL_MS = 1_000;
@@ -51,7 +50,9 @@ export class Heartbeat {
 
   /** Milliseconds since a report was confirmed; undefined if none was. */
   get sinceConfirmedMs(): number | undefined {
-    return this.#confirmedAtMs === undefined ? undefined : this.#options.clock.monotonicMs() - this.#confirmedAtMs;
+    return this.#confirmedAtMs === undefined
+      ? undefined
+      : this.#options.clock.monotonicMs() - this.#confirmedAtMs;
   }
 
   /** Tells where to publish from now on, and reports at once. @throws UnavailableError when the report is not confirmed. */
@@ -131,7 +132,10 @@ export class Heartbeat {
       task_statuses: statuses.take(),
     });
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
-    await route.publisher.publish(exchange, routingKey, body, { mandatory: true, persistent: true });
+    await route.publisher.publish(exchange, routingKey, body, {
+      mandatory: true,
+      persistent: true,
+    });
     this.#confirmedAtMs = clock.monotonicMs();
   }
 }

@@ -14,7 +14,6 @@ import { canonicalUuid, peekCodeId, unpackTask } from '../protocol/messages.ts';
 import { languageOf } from '../protocol/serialization.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type { Delivery } from '../transport/amqp/consumer.ts';
-
 import type { TaskFailure } from './task-failure.ts';
 
 /** What the journal keeps beside the body. */
@@ -46,7 +45,10 @@ export interface AdmissionRules {
 export function readDelivery(delivery: Delivery, rules: AdmissionRules): IncomingTask {
   const taskId = uuidHeader(delivery, TASK_UUID_HEADER) ?? taskIdOfBody(delivery.body);
   if (taskId === undefined) {
-    return { kind: 'garbage', reason: `no ${TASK_UUID_HEADER} header, and the body is not a task message` };
+    return {
+      kind: 'garbage',
+      reason: `no ${TASK_UUID_HEADER} header, and the body is not a task message`,
+    };
   }
   const refuse = (code: TaskFailure['code'], message: string): IncomingTask => ({
     kind: 'refused',
@@ -55,7 +57,10 @@ export function readDelivery(delivery: Delivery, rules: AdmissionRules): Incomin
   });
   const functionId = uuidHeader(delivery, FUNCTION_UUID_HEADER);
   if (functionId === undefined) {
-    return refuse('ENVELOPE_INVALID', `the task message has no valid ${FUNCTION_UUID_HEADER} header`);
+    return refuse(
+      'ENVELOPE_INVALID',
+      `the task message has no valid ${FUNCTION_UUID_HEADER} header`,
+    );
   }
   if (rules.allowedFunctions !== undefined && !rules.allowedFunctions.has(functionId)) {
     return refuse(
@@ -98,7 +103,9 @@ function readMeta(
       `this endpoint runs no ${language} functions: its operator can set ${setting} to 1 or more and restart the agent`,
     );
   }
-  const resourceSpecification = readResourceSpecification(delivery.headers[RESOURCE_SPECIFICATION_HEADER]);
+  const resourceSpecification = readResourceSpecification(
+    delivery.headers[RESOURCE_SPECIFICATION_HEADER],
+  );
   const resultSerializers = readStringList(delivery.headers[RESULT_SERIALIZERS_HEADER]);
   return {
     kind: 'task',

@@ -114,26 +114,16 @@ export class Intake {
     if (connection === undefined) {
       return;
     }
-    // A delivery can come before `openConsumer` has returned the consumer that can ack it.
-    const early: Delivery[] = [];
-    let consumer: AmqpConsumer | undefined;
-    consumer = await connection.openConsumer({
+    // No delivery comes before `openConsumer` has resolved.
+    const opened: AmqpConsumer = await connection.openConsumer({
       queue: this.#queue,
       prefetch: this.#options.prefetch,
       exclusive: true,
       onDelivery: (delivery) => {
-        if (consumer === undefined) {
-          early.push(delivery);
-        } else {
-          this.#options.onDelivery(delivery, consumer);
-        }
+        this.#options.onDelivery(delivery, opened);
       },
     });
-    this.#consumer = consumer;
-    const opened = consumer;
-    for (const delivery of early) {
-      this.#options.onDelivery(delivery, opened);
-    }
+    this.#consumer = opened;
     detach(
       this.#options.logger,
       'watching the consumer',

@@ -8,9 +8,8 @@ import type { Clock } from '../base/clock.ts';
 import { systemClock } from '../base/clock.ts';
 import type { ComputeError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
-
-import { Agent } from './agent.ts';
 import type { AgentOptions } from './agent-options.ts';
+import { Agent } from './agent.ts';
 
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
 type StopSignal = keyof typeof SIGNAL_NUMBERS;
@@ -55,7 +54,7 @@ export async function runAgent(run: RunAgentOptions): Promise<number> {
   // A stop that arrives while a first registration waits for the hub must not wait with it.
   const fatal = await new Promise<ComputeError | undefined>((resolve, reject) => {
     agent.start().catch((error: unknown) => {
-      reject(error as Error);
+      reject(error);
     });
     ended.then(resolve, reject);
   });

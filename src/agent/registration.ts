@@ -13,7 +13,6 @@ import { AuthError, ConflictError, ProtocolError, errorText } from '../base/erro
 import type { Logger } from '../base/logger.ts';
 import type { HubClient } from '../client/hub-client.ts';
 import type { EndpointRegistered, EndpointRegistration } from '../protocol/rest.ts';
-
 import { thisProcess } from './agent-lock.ts';
 import type { AgentOptions } from './agent-options.ts';
 
@@ -128,13 +127,20 @@ export class Registrar {
     };
     this.#current = registration;
     this.#lastFailure = undefined;
-    await this.#options.saveRegistration({ endpointId: registration.endpointId, epoch: registration.epoch });
-    this.#logger.info({ endpointId: registration.endpointId, epoch: registration.epoch }, 'registered');
+    await this.#options.saveRegistration({
+      endpointId: registration.endpointId,
+      epoch: registration.epoch,
+    });
+    this.#logger.info(
+      { endpointId: registration.endpointId, epoch: registration.epoch },
+      'registered',
+    );
     return registration;
   }
 
   #body(): EndpointRegistration {
-    const { name, displayName, metadata, allowedFunctions, previousEpoch, takeover } = this.#options;
+    const { name, displayName, metadata, allowedFunctions, previousEpoch, takeover } =
+      this.#options;
     const epoch = this.#current?.epoch ?? previousEpoch;
     return {
       endpoint_name: name,

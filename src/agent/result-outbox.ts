@@ -12,7 +12,6 @@ import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
 import type { PublishQueueInfo } from '../protocol/rest.ts';
 import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
-
 import type { Journal } from './journal/journal.ts';
 
 const WINDOW_COUNT = 1024;
@@ -45,9 +44,14 @@ export class ResultOutbox {
   readonly #backlog = new Map<string, Promise<void>>();
   #pumping = false;
   #retryTimer: Timer | undefined;
-  #settled: (() => void)[] = [];
+  readonly #settled: (() => void)[] = [];
 
-  constructor(journal: Journal, clock: Clock, logger: Logger, onConfirmed: (taskId: string) => void) {
+  constructor(
+    journal: Journal,
+    clock: Clock,
+    logger: Logger,
+    onConfirmed: (taskId: string) => void,
+  ) {
     this.#journal = journal;
     this.#clock = clock;
     this.#logger = logger;
@@ -110,19 +114,21 @@ export class ResultOutbox {
     this.#inFlightCount += 1;
     this.#inFlightBytes += body.length;
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
-    route.publisher.publish(exchange, routingKey, body, { headers, mandatory: true, persistent: true }).then(
-      () => {
-        this.#leave(body.length);
-        this.#journal.confirmed(taskId);
-        this.#onConfirmed(taskId);
-        this.#afterSettling();
-      },
-      (error: unknown) => {
-        this.#leave(body.length);
-        this.#backlog.set(taskId, durable);
-        this.#afterFailure(taskId, error);
-      },
-    );
+    route.publisher
+      .publish(exchange, routingKey, body, { headers, mandatory: true, persistent: true })
+      .then(
+        () => {
+          this.#leave(body.length);
+          this.#journal.confirmed(taskId);
+          this.#onConfirmed(taskId);
+          this.#afterSettling();
+        },
+        (error: unknown) => {
+          this.#leave(body.length);
+          this.#backlog.set(taskId, durable);
+          this.#afterFailure(taskId, error);
+        },
+      );
   }
 
   #leave(bytes: number): void {

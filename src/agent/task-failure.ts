@@ -16,7 +16,11 @@ export interface TaskFailure {
 
 /** Packs the Result of a task that our machinery ended. `endedAt` is nanoseconds since the epoch. */
 export function packFailure(taskId: string, failure: TaskFailure, endedAt: bigint): Buffer {
-  const ended: TaskTransition = { timestamp: endedAt, state: 'execution-end', actor: 'interchange' };
+  const ended: TaskTransition = {
+    timestamp: endedAt,
+    state: 'execution-end',
+    actor: 'interchange',
+  };
   return packResult({
     task_id: taskId,
     data: failureText(failure),

@@ -105,9 +105,13 @@ export class WorkerHost {
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => {
         reject(
-          new UnavailableError('START_FAILED', `cannot listen on ${this.#options.socketPath}: ${error.message}`, {
-            cause: error,
-          }),
+          new UnavailableError(
+            'START_FAILED',
+            `cannot listen on ${this.#options.socketPath}: ${error.message}`,
+            {
+              cause: error,
+            },
+          ),
         );
       });
       server.listen(this.#options.socketPath, resolve);
@@ -147,13 +151,19 @@ export class WorkerHost {
         this.#signalGroup('SIGTERM');
       }
       const limitMs = config.killGraceMs + 1_000;
-      await withDeadline(clock, limitMs, this.#exited, () => new UnavailableError('TIMED_OUT', 'worker host')).catch(
-        async (error: unknown) => {
-          this.#options.logger.warn({ limitMs, reason: errorText(error) }, 'worker host did not end, killing it');
-          this.#signalGroup('SIGKILL');
-          await this.#exited;
-        },
-      );
+      await withDeadline(
+        clock,
+        limitMs,
+        this.#exited,
+        () => new UnavailableError('TIMED_OUT', 'worker host'),
+      ).catch(async (error: unknown) => {
+        this.#options.logger.warn(
+          { limitMs, reason: errorText(error) },
+          'worker host did not end, killing it',
+        );
+        this.#signalGroup('SIGKILL');
+        await this.#exited;
+      });
     }
     this.#socket?.destroy();
     const server = this.#server;
@@ -187,7 +197,9 @@ export class WorkerHost {
         }
       });
       child.once('exit', (code, signal) => {
-        this.#onExit(signal === null ? `it exited with code ${code ?? -1}` : `it was killed by ${signal}`);
+        this.#onExit(
+          signal === null ? `it exited with code ${code ?? -1}` : `it was killed by ${signal}`,
+        );
         resolve();
       });
     });
@@ -200,7 +212,10 @@ export class WorkerHost {
     });
     child.stdin.end(`${this.#token}\n`);
     this.#helloTimer = this.#options.clock.after(HELLO_TIMEOUT_MS, () => {
-      logger.error({ pid: child.pid, limitMs: HELLO_TIMEOUT_MS }, 'worker host did not report, killing it');
+      logger.error(
+        { pid: child.pid, limitMs: HELLO_TIMEOUT_MS },
+        'worker host did not report, killing it',
+      );
       this.#signalGroup('SIGKILL');
     });
   }
@@ -221,7 +236,10 @@ export class WorkerHost {
           }
         }
       } catch (error) {
-        this.#options.logger.error({ err: error }, 'worker host sent what is no frame, replacing it');
+        this.#options.logger.error(
+          { err: error },
+          'worker host sent what is no frame, replacing it',
+        );
         socket.destroy();
         if (authenticated) {
           this.#signalGroup('SIGKILL');
@@ -239,7 +257,10 @@ export class WorkerHost {
 
   #authenticate(socket: Socket, { header }: Frame<HostToAgentFrame>): boolean {
     if (header.type !== 'hello' || header.token !== this.#token || this.#socket !== undefined) {
-      this.#options.logger.warn({ type: header.type }, 'refused a connection to the worker host socket');
+      this.#options.logger.warn(
+        { type: header.type },
+        'refused a connection to the worker host socket',
+      );
       socket.destroy();
       return false;
     }

@@ -19,15 +19,10 @@ export async function withDeadline<T>(
     const timer = clock.after(limitMs, () => {
       reject(onTimeout());
     });
-    work.then(
-      (value) => {
+    work
+      .finally(() => {
         timer.cancel();
-        resolve(value);
-      },
-      (error: unknown) => {
-        timer.cancel();
-        reject(error as Error);
-      },
-    );
+      })
+      .then(resolve, reject);
   });
 }

@@ -118,13 +118,23 @@ export class ConflictError extends ComputeError {
   declare readonly code: ConflictErrorCode;
 
   constructor(code: ConflictErrorCode, message: string, options: ComputeErrorOptions = {}) {
-    super(code, message, code === 'ALREADY_RUNNING' || code === 'ENDPOINT_EXISTS' ? 73 : 69, options);
+    super(
+      code,
+      message,
+      code === 'ALREADY_RUNNING' || code === 'ENDPOINT_EXISTS' ? 73 : 69,
+      options,
+    );
   }
 }
 
 /** Codes of {@link ProtocolError}. */
 export type ProtocolErrorCode =
-  'ENVELOPE_INVALID' | 'MESSAGE_TYPE_UNKNOWN' | 'BUFFER_INVALID' | 'FRAME_INVALID' | 'PAYLOAD_TOO_LARGE' | 'RESPONSE_INVALID';
+  | 'ENVELOPE_INVALID'
+  | 'MESSAGE_TYPE_UNKNOWN'
+  | 'BUFFER_INVALID'
+  | 'FRAME_INVALID'
+  | 'PAYLOAD_TOO_LARGE'
+  | 'RESPONSE_INVALID';
 
 /** The peer sent what cannot be accepted. */
 export class ProtocolError extends ComputeError {

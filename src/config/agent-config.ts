@@ -104,18 +104,6 @@ export function resolveAgentConfig(sources: AgentConfigSources): ResolvedAgentCo
   };
 }
 
-/** Reads flags and a file for `agent configure`, without defaults. @throws ConfigError with every problem there is. */
-export function explicitSettings(sources: AgentConfigSources): ReadonlyMap<string, OptionValue> {
-  const { origins } = resolveAgentConfig(sources);
-  const given = new Map<string, OptionValue>();
-  for (const { key, value, source } of origins) {
-    if (source !== 'default' && value !== undefined) {
-      given.set(key, value);
-    }
-  }
-  return given;
-}
-
 function lookUp(option: OptionRow, sources: AgentConfigSources): SourcedValue | undefined {
   const { flags = {}, environment = {}, dotenv, file } = sources;
   const variable = option.environment;

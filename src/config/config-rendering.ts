@@ -124,7 +124,11 @@ function credentialsChapter(): string[] {
 }
 
 function commentLines(option: OptionRow): string[] {
-  return wrapped(option.description, COMMENT_WIDTH - 2).map((line) => `# ${line}`);
+  const text =
+    option.defaultText === undefined
+      ? option.description
+      : `${option.description} Default: ${option.defaultText}.`;
+  return wrapped(text, COMMENT_WIDTH - 2).map((line) => `# ${line}`);
 }
 
 function settingLines(option: OptionRow, value: OptionValue | undefined): string[] {

@@ -199,7 +199,7 @@ function complete(found: FoundPair): { id: string; secret: Secret } {
       key: names.secret,
       source,
       expected:
-        'expected visible ASCII characters without spaces (a line break at its end, perhaps?)',
+        'expected printable ASCII, without white space around it (a line break at its end, perhaps?)',
     });
   }
   if (problems.length > 0) {
@@ -210,7 +210,7 @@ function complete(found: FoundPair): { id: string; secret: Secret } {
 
 // A secret goes into an HTTP header; a line break there would be another header.
 function isHeaderSafe(text: string): boolean {
-  return /^[\u0021-\u007E]+$/.test(text);
+  return /^[\u0021-\u007E]([\u0020-\u007E]*[\u0021-\u007E])?$/.test(text);
 }
 
 function unset(text: string | undefined): string | undefined {

@@ -161,9 +161,14 @@ function readHubUrl(raw: unknown): Reading<string> {
   return { value: url.href.replace(/\/+$/, '') };
 }
 
-/** Whether a host name of a URL is this machine. */
-export function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
+// Whether a host name of a URL is this machine.
+function isLoopback(hostname: string): boolean {
+  return (
+    hostname === 'localhost' ||
+    hostname.endsWith('.localhost') ||
+    hostname === '[::1]' ||
+    /^127(\.\d{1,3}){3}$/.test(hostname)
+  );
 }
 
 function readUuidList(raw: unknown): Reading<readonly string[]> {

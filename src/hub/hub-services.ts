@@ -11,10 +11,9 @@ import type { Kysely } from 'kysely';
 
 import { backoffDelayMs } from '../base/backoff.ts';
 import { sleep } from '../base/clock.ts';
-import type { Clock, Timer } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import { withDeadline } from '../base/deadline.ts';
 import { ConfigError, UnavailableError, errorText } from '../base/errors.ts';
-import { detach } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
 import { dialAmqp } from '../transport/amqp/connection.ts';
 import type { AmqpConnection } from '../transport/amqp/connection.ts';
@@ -29,15 +28,14 @@ import type { HubDatabase } from './db/schema.ts';
 import { HeartbeatIntake } from './tasks/heartbeat-intake.ts';
 import { storeEndpointReports, storeTaskProgress } from './tasks/heartbeat-store.ts';
 import { ResultIntake } from './tasks/result-intake.ts';
-import { failOpenTasks, storeResults, unstreamedResults } from './tasks/result-store.ts';
-import type { StreamableResult } from './tasks/result-store.ts';
+import { storeResults } from './tasks/result-store.ts';
 import { ResultStream } from './tasks/result-stream.ts';
-import { deleteExpired } from './tasks/retention.ts';
 import { TaskPublisher } from './tasks/task-publisher.ts';
 import { relayUnpublished } from './tasks/task-relay.ts';
 import { markPublished, markStreamed, republishUnreceived } from './tasks/task-rows.ts';
 import { StoredTaskService } from './tasks/task-service.ts';
 import type { TaskService } from './tasks/task-service.ts';
+import { TaskUpkeep } from './tasks/task-upkeep.ts';
 
 /** Settings of the data plane. */
 export interface TaskPlaneOptions {
@@ -82,12 +80,8 @@ export interface TaskPlane {
 
 const START_TIMEOUT_MS = 60_000;
 const START_RETRY = { baseMs: 100, maxMs: 1_000 };
+const REDIAL = { baseMs: 100, maxMs: 2_000 };
 const DRAIN_MS_MAX = 5_000;
-const UNSTREAMED_SWEEP_MS = 30_000;
-const UNSTREAMED_COUNT = 200;
-const UNSTREAMED_BYTES = 16 * 1024 * 1024;
-const RETENTION_SWEEP_MS = 3600_000;
-const FAIL_TASKS_COUNT = 500;
 
 /** Makes the data plane of a hub. @throws ConfigError when a URL is not acceptable. */
 export function createTaskPlane(options: TaskPlaneOptions): TaskPlane {
@@ -104,12 +98,12 @@ class RabbitTaskPlane implements TaskPlane {
   readonly #stream: ResultStream;
   readonly #results: ResultIntake;
   readonly #heartbeats: HeartbeatIntake;
+  readonly #upkeep: TaskUpkeep;
   readonly #consuming: AmqpSession;
   readonly #publishing: AmqpSession;
   #consumers: readonly AmqpConsumer[] = [];
   #blocked: string | undefined;
   #isTopologyFresh = false;
-  readonly #timers = new Set<Timer>();
   readonly #stopping = new AbortController();
   #stopped: Promise<void> | undefined;
 
@@ -134,7 +128,7 @@ class RabbitTaskPlane implements TaskPlane {
         await this.#republish(endpointId);
       },
       onEndpointDeleted: async (endpointId) => {
-        await this.#failTasks(endpointId);
+        await this.#upkeep.failTasks(endpointId);
       },
     });
     this.#publisher = new TaskPublisher({
@@ -175,6 +169,16 @@ class RabbitTaskPlane implements TaskPlane {
         await storeTaskProgress(db, progress);
       },
     });
+    this.#upkeep = new TaskUpkeep({
+      db,
+      clock,
+      logger,
+      retentionMs,
+      isOnline: () => this.#publishing.state.phase === 'online',
+      stream: async (result) => {
+        await this.#stream.publish(result);
+      },
+    });
     this.#consuming = this.#session(
       'hub-consuming',
       async (connection) => await this.#setUpConsuming(connection),
@@ -207,13 +211,7 @@ class RabbitTaskPlane implements TaskPlane {
       await this.stop();
       throw error;
     }
-    this.#every(UNSTREAMED_SWEEP_MS, 'streaming results that were left behind', async () => {
-      await this.#streamLeftovers();
-    });
-    this.#every(RETENTION_SWEEP_MS, 'deleting what has expired', async () => {
-      await this.#deleteExpired();
-    });
-    detach(this.#logger, 'deleting what has expired', this.#deleteExpired());
+    this.#upkeep.start();
   }
 
   async stop(): Promise<void> {
@@ -278,6 +276,8 @@ class RabbitTaskPlane implements TaskPlane {
           ...(ca !== undefined && { ca }),
         }),
       setUp,
+      // A handful of hubs do not storm a broker that comes back, and everybody waits for them.
+      backoff: REDIAL,
     });
   }
 
@@ -347,111 +347,36 @@ class RabbitTaskPlane implements TaskPlane {
       .where('deleted_at', 'is', null)
       .executeTakeFirst();
     if (endpoint === undefined) {
-      await this.#failTasks(endpointId);
+      await this.#upkeep.failTasks(endpointId);
     } else {
       await this.topology.declareEndpoint({ id: endpointId, queueSuffix: endpoint.queue_suffix });
     }
   }
 
-  async #failTasks(endpointId: string): Promise<void> {
-    for (;;) {
-      const outcomes = await failOpenTasks(this.#options.db, endpointId, {
-        code: 'ENDPOINT_DELETED',
-        message: `Endpoint ${endpointId} was deleted before it returned a result for this task`,
-        count: FAIL_TASKS_COUNT,
-      });
-      if (outcomes.length === 0) {
-        return;
-      }
-      this.#logger.info(
-        { endpointId, taskCount: outcomes.length },
-        'failed the tasks of a deleted endpoint',
-      );
-      await this.#streamAll(
-        outcomes.flatMap((outcome) => (outcome.kind === 'stream' ? [outcome.result] : [])),
-      );
-    }
-  }
-
-  async #streamLeftovers(): Promise<void> {
-    if (this.#publishing.state.phase !== 'online') {
-      return;
-    }
-    const results = await unstreamedResults(this.#options.db, {
-      minAgeMs: UNSTREAMED_SWEEP_MS,
-      count: UNSTREAMED_COUNT,
-      bytes: UNSTREAMED_BYTES,
-    });
-    await this.#streamAll(results);
-  }
-
-  async #streamAll(results: readonly StreamableResult[]): Promise<void> {
-    await Promise.all(
-      results.map(async (result) => {
-        await this.#stream.publish(result);
-      }),
-    );
-    if (results.length > 0) {
-      await markStreamed(
-        this.#options.db,
-        results.map(({ taskId }) => taskId),
-      );
-    }
-  }
-
-  async #deleteExpired(): Promise<void> {
-    const { db, retentionMs } = this.#options;
-    const counts = await deleteExpired(db, this.#clock.now(), retentionMs);
-    if (Object.values(counts).some((count: number) => count > 0)) {
-      this.#logger.info(counts, 'deleted what has expired');
-    }
-  }
-
-  #every(periodMs: number, what: string, work: () => Promise<void>): void {
-    const timer = this.#clock.after(
-      periodMs,
-      () => {
-        this.#timers.delete(timer);
-        if (this.#stopping.signal.aborted) {
-          return;
-        }
-        detach(
-          this.#logger,
-          what,
-          work().finally(() => {
-            this.#every(periodMs, what, work);
-          }),
-        );
-      },
-      { background: true },
-    );
-    if (this.#stopping.signal.aborted) {
-      timer.cancel();
-    } else {
-      this.#timers.add(timer);
-    }
-  }
-
   async #stop(): Promise<void> {
     this.#stopping.abort(new UnavailableError('BROKER_UNREACHABLE', 'the hub is stopping'));
-    for (const timer of this.#timers) {
-      timer.cancel();
-    }
+    const upkeep = this.#upkeep.stop();
+    await this.#bounded(this.#drain());
+    this.#stream.stop();
+    await Promise.all([this.#consuming.stop(), this.#publishing.stop()]);
+    // What was in flight has been rejected with its channels; statements that run come to their end.
+    await this.#bounded(
+      Promise.all([upkeep, this.#publisher.stop(), this.#results.stop(), this.#heartbeats.stop()]),
+    );
+  }
+
+  async #bounded(work: Promise<unknown>): Promise<void> {
     try {
       await withDeadline(
         this.#clock,
         DRAIN_MS_MAX,
-        this.#drain(),
+        work,
         () => new UnavailableError('TIMED_OUT', 'results or tasks were still in flight'),
       );
     } catch (error) {
       // Nothing is lost: results stay at the broker, tasks in the database.
       this.#logger.warn({ err: error, ...this.health() }, 'stopping with work in flight');
     }
-    this.#stream.stop();
-    await Promise.all([this.#consuming.stop(), this.#publishing.stop()]);
-    await this.#results.stop();
-    await this.#heartbeats.stop();
   }
 
   async #drain(): Promise<void> {

@@ -9,7 +9,6 @@
  * Bounded: a frame over FRAME_BYTES_MAX or a header over FRAME_HEADER_BYTES_MAX is refused before it is stored.
  */
 import { ProtocolError } from '../base/errors.ts';
-
 import { FRAME_BYTES_MAX, FRAME_HEADER_BYTES_MAX } from './limits.ts';
 
 const PREFIX_BYTES = 8;
@@ -26,7 +25,10 @@ export interface Frame<H extends FrameHeader = FrameHeader> {
 }
 
 /** Encodes a frame as two buffers to be written together, so that the body is not copied. */
-export function encodeFrame(header: FrameHeader, body: Uint8Array = Buffer.alloc(0)): [Buffer, Uint8Array] {
+export function encodeFrame(
+  header: FrameHeader,
+  body: Uint8Array = Buffer.alloc(0),
+): [Buffer, Uint8Array] {
   const json = Buffer.from(JSON.stringify(header), 'utf8');
   if (json.length > FRAME_HEADER_BYTES_MAX || json.length + body.length + 4 > FRAME_BYTES_MAX) {
     throw new ProtocolError(
@@ -101,7 +103,11 @@ export class FrameDecoder {
 function checkLengths(prefix: Buffer): number {
   const length = prefix.readUInt32BE(0);
   const headerLength = prefix.readUInt32BE(4);
-  if (length > FRAME_BYTES_MAX || headerLength > FRAME_HEADER_BYTES_MAX || headerLength + 4 > length) {
+  if (
+    length > FRAME_BYTES_MAX ||
+    headerLength > FRAME_HEADER_BYTES_MAX ||
+    headerLength + 4 > length
+  ) {
     throw new ProtocolError(
       'FRAME_INVALID',
       `frame says ${length} bytes with ${headerLength} of header: out of bounds or not a frame`,
@@ -118,7 +124,12 @@ function parseFrame(bytes: Buffer): Frame {
   } catch (error) {
     throw new ProtocolError('FRAME_INVALID', 'the header of a frame is not JSON', { cause: error });
   }
-  if (typeof header !== 'object' || header === null || !('type' in header) || typeof header.type !== 'string') {
+  if (
+    typeof header !== 'object' ||
+    header === null ||
+    !('type' in header) ||
+    typeof header.type !== 'string'
+  ) {
     throw new ProtocolError('FRAME_INVALID', 'the header of a frame has no type');
   }
   return { header: header as FrameHeader, body: bytes.subarray(headerEnd) };

@@ -5,7 +5,6 @@
  * it. Timestamps are nanoseconds and exceed 2^53, so transitions are written by hand and read as bigint.
  */
 import { ProtocolError } from '../base/errors.ts';
-
 import { splitSerialized, unpackBuffers } from './serialization.ts';
 import { ACTOR_NAMES, TASK_STATES } from './task-state.ts';
 import type { ActorName, TaskState, TaskTransition } from './task-state.ts';
@@ -20,7 +19,13 @@ export function canonicalUuid(text: string): string | undefined {
     return undefined;
   }
   const hex = text.replaceAll('-', '').toLowerCase();
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    hex.slice(12, 16),
+    hex.slice(16, 20),
+    hex.slice(20),
+  ].join('-');
 }
 
 /** `task`: what the service puts on an endpoint's task queue. */
@@ -72,7 +77,9 @@ export function packTask(task: Task): Buffer {
 /** Packs a result; fields stand in the order of protocol.md 7.1. */
 export function packResult(result: Result): Buffer {
   const statuses =
-    result.task_statuses === null ? 'null' : `[${result.task_statuses.map(transitionJson).join(',')}]`;
+    result.task_statuses === null
+      ? 'null'
+      : `[${result.task_statuses.map(transitionJson).join(',')}]`;
   return packEnvelope(
     'result',
     `{"task_id":"${result.task_id}","data":${JSON.stringify(result.data)},"details":${JSON.stringify(result.details)},` +
@@ -116,7 +123,11 @@ function openEnvelope(body: Uint8Array, messageType: string): JsonObject {
   } catch (error) {
     throw invalid('it is not JSON', error);
   }
-  if (!isObject(envelope) || typeof envelope['message_type'] !== 'string' || !isObject(envelope['data'])) {
+  if (
+    !isObject(envelope) ||
+    typeof envelope['message_type'] !== 'string' ||
+    !isObject(envelope['data'])
+  ) {
     throw invalid('it needs message_type and data');
   }
   if (envelope['message_type'] !== messageType) {
@@ -165,7 +176,10 @@ function readTransitions(value: unknown): TaskTransition[] {
     if (!TASK_STATES.includes(state as TaskState) || !ACTOR_NAMES.includes(actor as ActorName)) {
       throw invalid('a task transition has an unknown state or actor');
     }
-    if (typeof timestamp !== 'string' && !(typeof timestamp === 'number' && Number.isInteger(timestamp))) {
+    if (
+      typeof timestamp !== 'string' &&
+      !(typeof timestamp === 'number' && Number.isInteger(timestamp))
+    ) {
       throw invalid('the timestamp of a task transition is not an integer');
     }
     try {
@@ -186,7 +200,10 @@ export function unpackTask(body: Uint8Array): Task {
 export function unpackResult(body: Uint8Array): Result {
   const data = openEnvelope(body, 'result');
   const error = objectField(data, 'error_details');
-  if (error !== null && (typeof error['code'] !== 'string' || typeof error['user_message'] !== 'string')) {
+  if (
+    error !== null &&
+    (typeof error['code'] !== 'string' || typeof error['user_message'] !== 'string')
+  ) {
     throw invalid('error_details needs code and user_message');
   }
   return {

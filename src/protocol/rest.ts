@@ -150,7 +150,8 @@ export interface TokenResponse {
 }
 
 /** Scope of every Compute call (protocol.md 2.4). */
-export const COMPUTE_SCOPE = 'https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all';
+export const COMPUTE_SCOPE =
+  'https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all';
 /** Resource server of {@link COMPUTE_SCOPE}. */
 export const COMPUTE_RESOURCE_SERVER = 'funcx_service';
 /** Resource server of the identity scopes. */

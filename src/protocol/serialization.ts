@@ -26,7 +26,16 @@ export const SERIALIZERS = {
 /** Language that a function is written in. */
 export type Language = 'javascript' | 'python';
 
-const PYTHON_CODE_IDS: ReadonlySet<string> = new Set(['01', '02', '03', '04', '10', '12', 'st', 'sd']);
+const PYTHON_CODE_IDS: ReadonlySet<string> = new Set([
+  '01',
+  '02',
+  '03',
+  '04',
+  '10',
+  '12',
+  'st',
+  'sd',
+]);
 
 /** Language of the function behind a code identifier, or undefined when the identifier is not one for code. */
 export function languageOf(codeId: string): Language | undefined {
@@ -70,7 +79,10 @@ export function unpackBuffers(packed: string): string[] {
     const newline = packed.indexOf('\n', offset);
     const digits = newline === -1 ? '' : packed.slice(offset, newline);
     if (!/^\d{1,10}$/.test(digits)) {
-      throw new ProtocolError('BUFFER_INVALID', `packed buffer ${buffers.length + 1}: no length before it`);
+      throw new ProtocolError(
+        'BUFFER_INVALID',
+        `packed buffer ${buffers.length + 1}: no length before it`,
+      );
     }
     const end = skipCodePoints(packed, newline + 1, Number(digits));
     if (end === -1) {

@@ -17,7 +17,14 @@ export const TASK_STATES = [
 /** State of a task as it stands in transitions and status documents. */
 export type TaskState = (typeof TASK_STATES)[number];
 
-export const ACTOR_NAMES = ['worker', 'manager', 'interchange', 'endpoint', 'result-processor', 'web-service'] as const;
+export const ACTOR_NAMES = [
+  'worker',
+  'manager',
+  'interchange',
+  'endpoint',
+  'result-processor',
+  'web-service',
+] as const;
 
 /** Who reports a transition. */
 export type ActorName = (typeof ACTOR_NAMES)[number];

@@ -35,19 +35,24 @@ export function hubUrlFrom(environment: Environment): string {
 
 /** The credentials to use. @throws AuthError CREDENTIALS_MISSING when there are none; ConfigError when half of a pair is. */
 export function credentialsFrom(environment: Environment): Credentials {
-  for (const [idName, secretName] of PAIRS) {
-    const clientId = setting(environment, idName);
-    const clientSecret = setting(environment, secretName);
+  const pairs = PAIRS.map(([idName, secretName]) => ({
+    idName,
+    secretName,
+    clientId: setting(environment, idName),
+    clientSecret: setting(environment, secretName),
+  }));
+  for (const { clientId, clientSecret } of pairs) {
     if (clientId !== undefined && clientSecret !== undefined) {
       return { clientId, clientSecret };
     }
-    if (clientId !== undefined || clientSecret !== undefined) {
-      const missing = clientId === undefined ? idName : secretName;
-      const present = clientId === undefined ? secretName : idName;
-      throw new ConfigError('the credentials are incomplete', [
-        { key: missing, source: 'environment', expected: `must be set, because ${present} is` },
-      ]);
-    }
+  }
+  const half = pairs.find((pair) => pair.clientId !== undefined || pair.clientSecret !== undefined);
+  if (half !== undefined) {
+    const [present, missing] =
+      half.clientId === undefined ? [half.secretName, half.idName] : [half.idName, half.secretName];
+    throw new ConfigError('the credentials are incomplete', [
+      { key: missing, source: 'environment', expected: `must be set, because ${present} is` },
+    ]);
   }
   throw new AuthError(
     'CREDENTIALS_MISSING',

@@ -10,67 +10,93 @@ export interface JsonObstacle {
   readonly what: string;
 }
 
-/** The first part of a value that JSON would lose or change; undefined when there is none. */
-export function findJsonObstacle(value: unknown, path: string): JsonObstacle | undefined {
-  return visit(value, path, new Set());
+/** An obstacle on the way up: the steps to it, innermost first. Most values have none, so no path is kept on the way down. */
+interface Found {
+  readonly what: string;
+  readonly steps: string[];
 }
 
-function visit(value: unknown, path: string, above: Set<object>): JsonObstacle | undefined {
+/** The first part of a value that JSON would lose or change; undefined when there is none. */
+export function findJsonObstacle(value: unknown, path: string): JsonObstacle | undefined {
+  const found = visit(value, new Set());
+  return found === undefined
+    ? undefined
+    : { path: path + found.steps.reverse().join(''), what: found.what };
+}
+
+function visit(value: unknown, above: Set<object>): Found | undefined {
   switch (typeof value) {
     case 'string':
     case 'boolean':
     case 'undefined':
       return undefined;
     case 'number':
-      return Number.isFinite(value) ? undefined : { path, what: `${value}` };
+      return Number.isFinite(value) ? undefined : { what: `${value}`, steps: [] };
     case 'bigint':
-      return { path, what: 'a bigint' };
     case 'symbol':
-      return { path, what: 'a symbol' };
     case 'function':
-      return { path, what: 'a function' };
+      return { what: `a ${typeof value}`, steps: [] };
     case 'object':
-      return value === null ? undefined : visitObject(value, path, above);
+      return value === null ? undefined : visitObject(value, above);
   }
 }
 
-function visitObject(value: object, path: string, above: Set<object>): JsonObstacle | undefined {
+function visitObject(value: object, above: Set<object>): Found | undefined {
   if (above.has(value)) {
-    return { path, what: 'a reference to an object around it (a cycle)' };
+    return { what: 'a reference to an object around it (a cycle)', steps: [] };
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
-    return { path, what: `binary data (${value.constructor.name})` };
+    return { what: `binary data (${value.constructor.name})`, steps: [] };
   }
   if ('toJSON' in value && typeof value.toJSON === 'function') {
     // Somebody decided how it is written; a Date becomes its ISO text.
     return undefined;
   }
-  if (!Array.isArray(value) && !isPlain(value)) {
-    return { path, what: `an instance of ${value.constructor.name}` };
+  const isArray = Array.isArray(value);
+  if (!isArray && !isPlain(value)) {
+    return { what: `an instance of ${value.constructor.name}`, steps: [] };
   }
   above.add(value);
-  const obstacle = Array.isArray(value)
-    ? firstOf(value, (item, index) => visit(item, `${path}[${index}]`, above))
-    : firstOf(Object.entries(value), ([key, item]) => visit(item, `${path}.${key}`, above));
+  const found = isArray
+    ? visitItems(value, above)
+    : visitProperties(value as Record<string, unknown>, above);
   above.delete(value);
-  return obstacle;
+  return found;
+}
+
+function visitItems(items: readonly unknown[], above: Set<object>): Found | undefined {
+  let index = 0;
+  for (const item of items) {
+    const found = visit(item, above);
+    if (found !== undefined) {
+      found.steps.push(`[${index}]`);
+      return found;
+    }
+    index += 1;
+  }
+  return undefined;
+}
+
+function visitProperties(
+  value: Readonly<Record<string, unknown>>,
+  above: Set<object>,
+): Found | undefined {
+  for (const key of Object.keys(value)) {
+    const found = visit(value[key], above);
+    if (found !== undefined) {
+      found.steps.push(`.${key}`);
+      return found;
+    }
+  }
+  return undefined;
 }
 
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   // Objects of another realm (a vm context) have a prototype that is not ours but has no parent either.
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
-}
-
-function firstOf<T>(
-  items: readonly T[],
-  look: (item: T, index: number) => JsonObstacle | undefined,
-): JsonObstacle | undefined {
-  for (const [index, item] of items.entries()) {
-    const obstacle = look(item, index);
-    if (obstacle !== undefined) {
-      return obstacle;
-    }
-  }
-  return undefined;
+  return (
+    prototype === Object.prototype ||
+    prototype === null ||
+    Object.getPrototypeOf(prototype) === null
+  );
 }

@@ -3,7 +3,8 @@
  * host's environment gets through, so that a secret there cannot.
  */
 
-const INHERITED = /^(?:PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|SHELL|TZ|OUTPOST_AGENT_COOKIE)$/;
+const INHERITED =
+  /^(?:PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|SHELL|TZ|OUTPOST_AGENT_COOKIE)$/;
 
 /** Builds the environment of workers. The cookie lets an agent find what its workers left behind. */
 export function workerEnvironment(

@@ -104,14 +104,16 @@ async function main(): Promise<void> {
   socket.once('connect', () => {
     clearTimeout(overdue);
     socket.removeAllListeners('error');
-    serve(new WorkerHost({
-      socket,
-      token,
-      // eslint-disable-next-line n/no-process-env -- handed on to the workers, in part; the host itself is configured by the agent.
-      environment: process.env,
-      clock: systemClock,
-      onEnd,
-    }));
+    serve(
+      new WorkerHost({
+        socket,
+        token,
+        // eslint-disable-next-line n/no-process-env -- handed on to the workers, in part; the host itself is configured by the agent.
+        environment: process.env,
+        clock: systemClock,
+        onEnd,
+      }),
+    );
   });
 }
 

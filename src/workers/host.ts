@@ -105,9 +105,11 @@ export class WorkerHost {
       },
       { background: true },
     );
-    await Promise.all(this.#allEngines().map(async (engine) => {
-      await engine.stop();
-    }));
+    await Promise.all(
+      this.#allEngines().map(async (engine) => {
+        await engine.stop();
+      }),
+    );
     this.#writer.flush();
     const end: HostEnd = { kind: 'stopped', reason: 'stopped', clean: !this.#isQuarantined };
     // What is written must reach the agent before the process exits.
@@ -200,7 +202,10 @@ export class WorkerHost {
       return;
     }
     this.#config = config;
-    const bounded = { ...config, outputBytesMax: Math.min(config.outputBytesMax, OUTPUT_BYTES_CAP) };
+    const bounded = {
+      ...config,
+      outputBytesMax: Math.min(config.outputBytesMax, OUTPUT_BYTES_CAP),
+    };
     try {
       // Threads cannot change their directory; they see the one of the process.
       mkdirSync(config.workingDir, { recursive: true });
@@ -233,11 +238,21 @@ export class WorkerHost {
     // A language that nobody runs here costs no memory: its library is not even loaded.
     const javascript =
       config.javascript.threads > 0
-        ? (await import('./javascript/javascript-engine.ts')).createJavascriptEngine(config, environment, clock, listener)
+        ? (await import('./javascript/javascript-engine.ts')).createJavascriptEngine(
+            config,
+            environment,
+            clock,
+            listener,
+          )
         : unavailable('javascript', listener, clock);
     const python =
       config.python.interpreters > 0
-        ? (await import('./python/python-engine.ts')).createPythonEngine(config, environment, clock, listener)
+        ? (await import('./python/python-engine.ts')).createPythonEngine(
+            config,
+            environment,
+            clock,
+            listener,
+          )
         : unavailable('python', listener, clock);
     this.#engines = { javascript, python };
     if (this.#isStopping) {
@@ -289,7 +304,9 @@ export class WorkerHost {
       nonce: frame.nonce,
       body,
       ...(frame.timeout_ms !== undefined && { timeoutMs: frame.timeout_ms }),
-      ...(frame.result_serializers !== undefined && { resultSerializers: frame.result_serializers }),
+      ...(frame.result_serializers !== undefined && {
+        resultSerializers: frame.result_serializers,
+      }),
     };
     engine.submit(task, (outcome) => {
       this.#answer(answerTo, outcome);
@@ -318,7 +335,9 @@ export class WorkerHost {
 
   #onQuarantined(language: Language): void {
     this.#isQuarantined = true;
-    process.emitWarning(`a ${language} worker cannot be ended; this host takes no new tasks and exits when the others have ended`);
+    process.emitWarning(
+      `a ${language} worker cannot be ended; this host takes no new tasks and exits when the others have ended`,
+    );
     this.#announcePlaces();
     this.#checkQuarantine();
   }

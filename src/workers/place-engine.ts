@@ -138,7 +138,11 @@ export class PlaceEngine implements Engine {
       return { ...failed, code: 'AGENT_STOPPED', message: 'the worker host is stopping' };
     }
     if (this.#options.size === 0) {
-      return { ...failed, code: 'LANGUAGE_NOT_AVAILABLE', message: `this worker host runs no ${this.language} functions` };
+      return {
+        ...failed,
+        code: 'LANGUAGE_NOT_AVAILABLE',
+        message: `this worker host runs no ${this.language} functions`,
+      };
     }
     const { openReason } = this.#breaker;
     return openReason === undefined || this.#ready.size > 0

@@ -166,7 +166,7 @@ describe('AMQP connection', () => {
         if (method === '10.40') {
           socket.closeConnection(530, 'NOT_ALLOWED - vhost / not found');
         } else {
-          polite(socket, method);
+          polite(socket, method, 0);
         }
       });
       await refused(dial(peer.port), /virtual host "\/"/);
@@ -299,7 +299,7 @@ describe('AMQP connection', () => {
           socket.closeConnection(320, 'CONNECTION_FORCED');
           socket.socket.uncork();
         } else {
-          polite(socket, method);
+          polite(socket, method, 0);
         }
       });
       const connection = await dial(peer.port);
@@ -328,11 +328,46 @@ describe('AMQP connection', () => {
       await allGone(peer);
     });
 
+    // What a queue without a leader does: the channel works, and basic.consume is never answered.
+    it('gives up setting up a consumer that the broker never starts', async () => {
+      const polite = politeScript();
+      const methods: string[] = [];
+      const peer = await start((socket, method, channel) => {
+        methods.push(method);
+        polite(socket, method, channel);
+        if (method === '20.10') {
+          socket.reply(channel, 20, 11, Buffer.alloc(4));
+        } else if (method === '60.10') {
+          socket.reply(channel, 60, 11);
+        }
+      });
+      const connection = await dial(peer.port);
+      const begin = performance.now();
+      await assert.rejects(
+        connection.openConsumer({
+          queue: 'leaderless',
+          prefetch: 1,
+          onDelivery: () => undefined,
+          setupTimeoutMs: 150,
+        }),
+        (error) => {
+          assert.ok(error instanceof UnavailableError);
+          assert.equal(error.code, 'TIMED_OUT');
+          assert.match(error.message, /"leaderless" within 150 ms/);
+          return true;
+        },
+      );
+      assert.ok(methods.includes('60.20'), 'basic.consume was sent');
+      await connection.close();
+      assert.ok(performance.now() - begin < 1_000, 'the channel that hangs does not hold up close');
+      await allGone(peer);
+    });
+
     it('closes within two seconds and leaves no socket when the broker answers nothing', async () => {
       const polite = politeScript();
       const peer = await start((socket, method) => {
         if (method !== '10.50') {
-          polite(socket, method);
+          polite(socket, method, 0);
         }
       });
       const connection = await dial(peer.port);

@@ -214,7 +214,7 @@ describe('AMQP session', () => {
           refusals -= 1;
           socket.closeConnection(403, 'ACCESS_REFUSED');
         } else {
-          polite(socket, method);
+          polite(socket, method, 0);
         }
       },
       { onConnect: (socket) => sockets.push(socket) },
@@ -296,7 +296,7 @@ describe('AMQP session', () => {
 
   it('does not hammer a broker that drops every connection soon after it opened', async () => {
     const peer = await start((socket, method) => {
-      politeScript()(socket, method);
+      politeScript()(socket, method, 0);
       if (method === '10.40') {
         setImmediate(() => socket.socket.resetAndDestroy());
       }

@@ -58,6 +58,24 @@ describe('results in the hub', () => {
     });
   }
 
+  /** As an endpoint does: what was not confirmed is published again on a new connection. */
+  async function publishUntilConfirmed(taskIds: readonly string[]): Promise<void> {
+    let left = [...taskIds];
+    while (left.length > 0) {
+      const round = left;
+      const settled = await Promise.allSettled(
+        round.map(async (taskId) => {
+          await publishResult(resultBody(taskId));
+        }),
+      );
+      left = round.filter((_taskId, index) => settled[index]?.status === 'rejected');
+      if (left.length > 0) {
+        connection = await fixture.dial(endpoint.url);
+        publisher = await connection.openPublisher();
+      }
+    }
+  }
+
   async function document(taskId: string, ownerId = endpoint.ownerId) {
     return (await fixture.plane.tasks.documents(ownerId, [taskId])).get(taskId);
   }
@@ -92,7 +110,7 @@ describe('results in the hub', () => {
     const found = await document(taskId);
     assert.ok(found?.completion_t !== undefined);
     assert.ok(Math.abs(Number(found.completion_t) - Date.now() / 1000) < 60);
-    assert.equal(streamed[0]?.timestampS, Math.floor(Number(found.completion_t)));
+    assert.equal(streamed[0].timestampS, Math.floor(Number(found.completion_t)));
     assert.deepEqual(
       { ...found, completion_t: '' },
       {
@@ -102,7 +120,10 @@ describe('results in the hub', () => {
         completion_t: '',
         details: {
           ...DETAILS,
-          task_transitions: { 'execution-start': 1_700_000_000.25, 'execution-end': 1_700_000_001.5 },
+          task_transitions: {
+            'execution-start': 1_700_000_000.25,
+            'execution-end': 1_700_000_001.5,
+          },
         },
         outpost: { stdout: 'a\uFFFDb\uFFFD', stderr: '', output_truncated: true },
       },
@@ -148,12 +169,16 @@ describe('results in the hub', () => {
     ]);
     await eventually(async () => {
       assert.equal((await document(taskId))?.status, 'success');
-      assert.equal(streamed.length, 1);
     });
+    await resultsTaken();
+    // A duplicate that comes while the first is on its way is streamed as well, with the body of the first.
+    const before = streamed.length;
+    assert.ok(before >= 1 && before <= 2);
     await publishResult(resultBody(taskId, { data: '11\n5' }));
     await resultsTaken();
     assert.equal((await document(taskId))?.result, '11\n3');
-    assert.equal(streamed.length, 1);
+    assert.equal(streamed.length, before);
+    assert.ok(streamed.every(({ body }) => body.equals(resultBody(taskId))));
   });
 
   it('streams a duplicate with the stored body while the first was not marked as streamed', async () => {
@@ -239,7 +264,7 @@ describe('results in the hub', () => {
     await eventually(() => {
       assert.equal(streamed.length, 1);
     }, 10_000);
-    assert.ok(streamed[0]?.body.equals(body));
+    assert.equal(streamed[0]?.body.equals(body), true);
     assert.equal((await document(taskId))?.result, data);
   });
 
@@ -247,38 +272,9 @@ describe('results in the hub', () => {
     this.timeout(60_000);
     const answer = await fixture.plane.tasks.submit(submission(endpoint, 2_000));
     const taskIds = answer.tasks[endpoint.functionId] ?? [];
-    const publishing = Promise.all(
-      taskIds.map(async (taskId) => {
-        // An endpoint publishes until it is confirmed.
-        for (;;) {
-          try {
-            await publishResult(resultBody(taskId));
-            return;
-          } catch {
-            await eventually(async () => {
-              if (!isOpen) {
-                isOpen = true;
-                connection = await fixture.dial(endpoint.url);
-                publisher = await connection.openPublisher();
-                watch();
-              }
-            });
-          }
-        }
-      }),
-    );
-    let isOpen = true;
-    const watch = (): void => {
-      publisher.closed.then(
-        () => {
-          isOpen = false;
-        },
-        () => undefined,
-      );
-    };
-    watch();
+    const publishing = publishUntilConfirmed(taskIds);
     await eventually(async () => {
-      assert.ok((await closeConnections(fixture)) >= 3);
+      assert.equal(await closeConnections(fixture), 2);
     }, 10_000);
     await publishing;
     await eventually(async () => {
@@ -397,7 +393,12 @@ describe('results in the hub', () => {
       const foreignId = onlyTask(foreign.tasks);
       await heartbeat(
         { heartbeat_period: 30 },
-        { [first]: ['received'], [second]: ['received'], [foreignId]: ['running'], nonsense: ['running'] },
+        {
+          [first]: ['received'],
+          [second]: ['received'],
+          [foreignId]: ['running'],
+          nonsense: ['running'],
+        },
       );
       await eventually(async () => {
         assert.equal((await document(first))?.status, 'received');
@@ -427,9 +428,10 @@ describe('results in the hub', () => {
     const quoted = pg.escapeIdentifier(database);
     try {
       await admin.query(`alter database ${quoted} with allow_connections false`);
-      await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [
-        database,
-      ]);
+      await admin.query(
+        'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1',
+        [database],
+      );
       await publishResult(resultBody(taskId));
       await eventually(() => {
         assert.ok(

@@ -150,7 +150,9 @@ describe('broker topology', () => {
     await topology.deleteEndpoint(endpoint);
     const admin = await fixture.dial(fixture.options.amqpUrl);
     await assert.rejects(
-      admin.withChannel(async (channel) => await channel.checkQueue(topology.taskQueueName(endpoint))),
+      admin.withChannel(
+        async (channel) => await channel.checkQueue(topology.taskQueueName(endpoint)),
+      ),
       refusedWith(404),
     );
     await assert.rejects(fixture.dial(endpoint.url), { code: 'TOKEN_REJECTED' });

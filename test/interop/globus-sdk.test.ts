@@ -88,10 +88,18 @@ describe('the unmodified globus-compute-sdk', function () {
     await stack.stop();
   });
 
-  async function runCases(module: string, environment: NodeJS.ProcessEnv): Promise<Map<string, CaseOutcome>> {
-    const run = await runProgram(sdkPython(), [join(CASES_DIR, 'outcomes.py'), module], {
-      env: { ...stack.sdkEnvironment, JAVASCRIPT_FUNCTION_ID: javascriptFunctionId, ...environment },
+  async function runCases(
+    module: string,
+    environment: NodeJS.ProcessEnv,
+  ): Promise<Map<string, CaseOutcome>> {
+    const run = await runProgram(sdkPython(), [join(CASES_DIR, `${module}.py`)], {
+      env: {
+        ...stack.sdkEnvironment,
+        JAVASCRIPT_FUNCTION_ID: javascriptFunctionId,
+        ...environment,
+      },
       cwd: CASES_DIR,
+      limitMs: 180_000,
     });
     const lines = run.stdout.split('\n').filter((line) => line.startsWith('{'));
     const outcomes = lines.map((line) => JSON.parse(line) as CaseOutcome);
@@ -99,7 +107,12 @@ describe('the unmodified globus-compute-sdk', function () {
     return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
   }
 
-  function suite(title: string, module: string, names: readonly string[], environment: () => Promise<NodeJS.ProcessEnv>): void {
+  function suite(
+    title: string,
+    module: string,
+    names: readonly string[],
+    environment: () => Promise<NodeJS.ProcessEnv>,
+  ): void {
     describe(title, () => {
       let outcomes = new Map<string, CaseOutcome>();
 
@@ -110,9 +123,14 @@ describe('the unmodified globus-compute-sdk', function () {
       for (const name of names) {
         it(name.replace(/^test_/, '').replaceAll('_', ' '), async () => {
           const outcome = outcomes.get(name);
-          assert.ok(outcome !== undefined, `the case ${name} did not run; ran: ${[...outcomes.keys()].join(', ')}`);
+          assert.ok(
+            outcome !== undefined,
+            `the case ${name} did not run; ran: ${[...outcomes.keys()].join(', ')}`,
+          );
           if (outcome.outcome !== 'ok') {
-            assert.fail(`${outcome.text}\nagent log:\n${(await stack.agentLog('default')).slice(-4000)}`);
+            assert.fail(
+              `${outcome.text}\nagent log:\n${(await stack.agentLog('default')).slice(-4000)}`,
+            );
           }
         });
       }
@@ -126,7 +144,11 @@ describe('the unmodified globus-compute-sdk', function () {
   suite('Client', 'client_cases', CLIENT_CASES, async () => await Promise.resolve({}));
   suite('Client of a stranger', 'stranger_cases', STRANGER_CASES, async () => {
     const stranger = await stack.createClient('stranger');
-    const owner = new Client({ hubUrl: stack.hubUrl, clientId: stack.client.id, clientSecret: stack.client.secret });
+    const owner = new Client({
+      hubUrl: stack.hubUrl,
+      clientId: stack.client.id,
+      clientSecret: stack.client.secret,
+    });
     const taskId = await owner.run(javascriptFunctionId, stack.endpointId, [1, 2]);
     return {
       GLOBUS_COMPUTE_CLIENT_ID: stranger.id,

@@ -25,6 +25,8 @@ export interface PeerSocket {
   closeOk: () => void;
   blocked: (reason: string) => void;
   unblocked: () => void;
+  /** Any method without arguments that matter, on any channel. */
+  reply: (channel: number, classId: number, methodId: number, args?: Buffer) => void;
   /** Raw bytes. */
   write: (bytes: Buffer | string) => void;
 }
@@ -35,7 +37,7 @@ export interface AmqpPeer {
   close: () => Promise<void>;
 }
 
-export type PeerScript = (peer: PeerSocket, method: MethodName) => void;
+export type PeerScript = (peer: PeerSocket, method: MethodName, channel: number) => void;
 
 /** Answers what a broker answers: opens, closes, and sends no heartbeats. */
 export function politeScript(heartbeatS = 0): PeerScript {
@@ -76,9 +78,10 @@ function uint16(value: number): Buffer {
   return bytes;
 }
 
-function methodFrame(classId: number, methodId: number, args: Buffer): Buffer {
+function methodFrame(channel: number, classId: number, methodId: number, args: Buffer): Buffer {
   const header = Buffer.alloc(FRAME_HEADER_BYTES);
   header.writeUInt8(1, 0);
+  header.writeUInt16BE(channel, 1);
   header.writeUInt32BE(4 + args.length, 3);
   return Buffer.concat([header, uint16(classId), uint16(methodId), args, Buffer.from([FRAME_END])]);
 }
@@ -88,7 +91,7 @@ function peerSocket(socket: Socket): PeerSocket {
     socket.write(bytes);
   };
   const send = (methodId: number, ...args: Buffer[]): void => {
-    write(methodFrame(10, methodId, Buffer.concat(args)));
+    write(methodFrame(0, 10, methodId, Buffer.concat(args)));
   };
   return {
     socket,
@@ -113,6 +116,9 @@ function peerSocket(socket: Socket): PeerSocket {
     },
     unblocked: () => {
       send(61);
+    },
+    reply: (channel, classId, methodId, args = Buffer.alloc(0)) => {
+      write(methodFrame(channel, classId, methodId, args));
     },
     write,
   };
@@ -141,7 +147,7 @@ export async function startAmqpPeer(
       if (!isHeaderRead && rest.length >= PROTOCOL_HEADER_BYTES) {
         isHeaderRead = true;
         rest = rest.subarray(PROTOCOL_HEADER_BYTES);
-        script(peer, 'header');
+        script(peer, 'header', 0);
       }
       while (isHeaderRead && rest.length >= FRAME_HEADER_BYTES) {
         const size = rest.readUInt32BE(3);
@@ -152,7 +158,7 @@ export async function startAmqpPeer(
         if (rest.readUInt8(0) === 1) {
           const method = `${String(payload.readUInt16BE(0))}.${String(payload.readUInt16BE(2))}`;
           peer.received.set(method, Buffer.from(payload.subarray(4)));
-          script(peer, method);
+          script(peer, method, rest.readUInt16BE(1));
         }
         rest = rest.subarray(FRAME_HEADER_BYTES + size + 1);
       }

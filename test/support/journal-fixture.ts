@@ -4,7 +4,12 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import type { Journal, JournalOptions, ReceivedTask, RecoveredTask } from '../../src/agent/journal/journal.ts';
+import type {
+  Journal,
+  JournalOptions,
+  ReceivedTask,
+  RecoveredTask,
+} from '../../src/agent/journal/journal.ts';
 import { openJournal } from '../../src/agent/journal/journal.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';

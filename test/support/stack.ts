@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,9 +35,14 @@ export interface ClientCredentials {
 export async function runProgram(
   program: string,
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string; limitMs?: number } = {},
 ): Promise<CommandOutcome> {
-  const child = spawn(program, args, { env: options.env, cwd: options.cwd, stdio: 'pipe' });
+  const child = spawn(program, args, {
+    env: options.env,
+    cwd: options.cwd,
+    stdio: 'pipe',
+    timeout: options.limitMs,
+  });
   const output = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
@@ -132,8 +137,8 @@ export class Stack {
   }
 
   get agentEnvironment(): NodeJS.ProcessEnv {
-    const { PATH, HOME, LANG, TMPDIR, OUTPOST_HOME } = this.#environment;
-    return { PATH, HOME, LANG, TMPDIR, OUTPOST_HOME };
+    const names = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'OUTPOST_HOME'];
+    return Object.fromEntries(names.map((name) => [name, this.#environment[name]]));
   }
 
   async hubCommand(...args: string[]): Promise<CommandOutcome> {
@@ -166,7 +171,7 @@ export class Stack {
   async stopHub(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const hub = this.#hub;
     this.#hub = undefined;
-    if (hub !== undefined && hub.exitCode === null && hub.signalCode === null) {
+    if (hub?.exitCode === null && hub.signalCode === null) {
       const ended = once(hub, 'exit');
       hub.kill(signal);
       await ended;
@@ -182,7 +187,6 @@ export class Stack {
 
   async configureAgent(name: string, settings: StackOptions['agent'] = {}): Promise<void> {
     const secretFile = join(this.home, `${name}.secret`);
-    const { writeFile } = await import('node:fs/promises');
     await writeFile(secretFile, this.client.secret, { mode: 0o600 });
     const all = {
       'hub-url': this.hubUrl,

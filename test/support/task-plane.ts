@@ -21,7 +21,6 @@ import { packBuffers } from '../../src/protocol/serialization.ts';
 import type { AmqpConnection } from '../../src/transport/amqp/connection.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import type { Delivery } from '../../src/transport/amqp/consumer.ts';
-
 import type { TestServices } from './services.ts';
 import { createDatabase, createVhost, managementRequest, testServices } from './services.ts';
 
@@ -146,7 +145,9 @@ export function submission(
   return {
     ownerId: endpoint.ownerId,
     endpointId: endpoint.id,
-    functionCode: new Map([[endpoint.functionId, { id: endpoint.functionId, code: FUNCTION_CODE }]]),
+    functionCode: new Map([
+      [endpoint.functionId, { id: endpoint.functionId, code: FUNCTION_CODE }],
+    ]),
     submission: {
       create_queue: true,
       tasks: { [endpoint.functionId]: Array.from({ length: count }, () => PAYLOAD) },
@@ -181,13 +182,13 @@ export async function collect(connection: AmqpConnection, queue: string): Promis
   return deliveries;
 }
 
-/** Closes every connection of the virtual host, as an operator can. Returns how many. */
+/** Closes every connection of the virtual host, as an operator can. Returns how many of them were the hub's. */
 export async function closeConnections({ services, vhost }: PlaneFixture): Promise<number> {
   const list = (await managementRequest(
     services.managementUrl,
     'GET',
     `/vhosts/${vhost}/connections`,
-  )) as { name: string }[];
+  )) as { name: string; user_provided_name?: string }[];
   for (const { name } of list) {
     await managementRequest(
       services.managementUrl,
@@ -195,7 +196,8 @@ export async function closeConnections({ services, vhost }: PlaneFixture): Promi
       `/connections/${encodeURIComponent(name)}`,
     );
   }
-  return list.length;
+  return list.filter(({ user_provided_name: given }) => given?.startsWith('outpost hub') === true)
+    .length;
 }
 
 /** The only task of an answer. */

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ import { packBuffers } from '../../src/protocol/serialization.ts';
 
 /** How a task was answered. */
 export type Answer =
-  { frame: ResultFrame; result: Result; frames: number } | { frame: FailedFrame; result?: undefined; frames: number };
+  { frame: ResultFrame; result: Result } | { frame: FailedFrame; result?: undefined };
 
 export const PYTHON = '/usr/bin/python3';
 export const ENDPOINT_ID = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee';
@@ -65,7 +65,12 @@ export class TestHost {
     this.process = spawn(process.execPath, [HOST_MAIN, join(directory, 's')], {
       detached: true,
       stdio: ['pipe', 'ignore', 'pipe'],
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], LANG: 'C.UTF-8', OUTPOST_SECRET_THING: 'leaked' },
+      env: {
+        PATH: process.env['PATH'],
+        HOME: process.env['HOME'],
+        LANG: 'C.UTF-8',
+        OUTPOST_SECRET_THING: 'leaked',
+      },
     });
     this.process.stderr?.on('data', (chunk: Buffer) => {
       this.stderr += chunk.toString();
@@ -81,7 +86,9 @@ export class TestHost {
   static async start(overrides: Partial<HostConfig> = {}): Promise<TestHost> {
     const directory = mkdtempSync(join(tmpdir(), 'outpost-host-test-'));
     const server = createServer();
-    await new Promise<void>((resolve) => server.listen(join(directory, 's'), resolve));
+    await new Promise<void>((resolve) => {
+      server.listen(join(directory, 's'), resolve);
+    });
     const host = new TestHost(directory, server);
     await host.#accept(overrides);
     return host;
@@ -105,6 +112,7 @@ export class TestHost {
   }
 
   #onFrame(frame: HostToAgentFrame, body: Buffer, overrides: Partial<HostConfig>): void {
+    this.frames.push(frame);
     switch (frame.type) {
       case 'hello':
         this.hello = frame;
@@ -119,13 +127,13 @@ export class TestHost {
       case 'result': {
         const settle = this.#pending.get(frame.nonce);
         this.#pending.delete(frame.nonce);
-        settle?.({ frame, result: unpackResult(body), frames: 1 });
+        settle?.({ frame, result: unpackResult(body) });
         return;
       }
       case 'failed': {
         const settle = this.#pending.get(frame.nonce);
         this.#pending.delete(frame.nonce);
-        settle?.({ frame, frames: 1 });
+        settle?.({ frame });
         return;
       }
     }
@@ -177,7 +185,11 @@ export class TestHost {
       };
       const timer = setTimeout(() => {
         this.#watchers.delete(look);
-        const state = JSON.stringify({ ready: this.ready, degraded: this.degraded, stderr: this.stderr });
+        const state = JSON.stringify({
+          ready: this.ready,
+          degraded: this.degraded,
+          stderr: this.stderr,
+        });
         reject(new Error(`nothing in ${deadlineMs} ms: ${state}`));
       }, deadlineMs);
       this.#watchers.add(look);
@@ -185,7 +197,12 @@ export class TestHost {
   }
 
   /** Runs a task from serialized buffers. */
-  async runRaw(language: 'javascript' | 'python', code: string, args: string, options: TaskOptions = {}): Promise<Answer> {
+  async runRaw(
+    language: 'javascript' | 'python',
+    code: string,
+    args: string,
+    options: TaskOptions = {},
+  ): Promise<Answer> {
     const taskId = options.taskId ?? randomUUID();
     const frame: TaskFrame = {
       type: 'task',
@@ -193,9 +210,14 @@ export class TestHost {
       nonce: options.nonce ?? randomUUID(),
       language,
       ...(options.timeoutMs !== undefined && { timeout_ms: options.timeoutMs }),
-      ...(options.resultSerializers !== undefined && { result_serializers: options.resultSerializers }),
+      ...(options.resultSerializers !== undefined && {
+        result_serializers: options.resultSerializers,
+      }),
     };
-    const body = packTask({ task_id: taskId, task_buffer: packBuffers([code, args, options.kwargs ?? '11\n{}']) });
+    const body = packTask({
+      task_id: taskId,
+      task_buffer: packBuffers([code, args, options.kwargs ?? '11\n{}']),
+    });
     return await new Promise((resolve) => {
       this.#pending.set(frame.nonce, resolve);
       this.send(frame, body);
@@ -203,8 +225,17 @@ export class TestHost {
   }
 
   /** Runs a JavaScript function with JSON arguments. */
-  async js(source: string, args: unknown[] = [], options: TaskOptions & { name?: string } = {}): Promise<Answer> {
-    return await this.runRaw('javascript', `js\n${options.name ?? 'f'}:${source}`, `11\n${JSON.stringify(args)}`, options);
+  async js(
+    source: string,
+    args: unknown[] = [],
+    options: TaskOptions & { name?: string } = {},
+  ): Promise<Answer> {
+    return await this.runRaw(
+      'javascript',
+      `js\n${options.name ?? 'f'}:${source}`,
+      `11\n${JSON.stringify(args)}`,
+      options,
+    );
   }
 
   /** Runs a Python function `f` with JSON arguments. */
@@ -214,7 +245,11 @@ export class TestHost {
 
   /** Ends the host, whatever it does. */
   async dispose(): Promise<void> {
-    if (this.process.exitCode === null && this.process.signalCode === null && this.process.pid !== undefined) {
+    if (
+      this.process.exitCode === null &&
+      this.process.signalCode === null &&
+      this.process.pid !== undefined
+    ) {
       process.kill(-this.process.pid, 'SIGKILL');
     }
     await this.exited;
@@ -229,11 +264,37 @@ export class TestHost {
 }
 
 /** Whether a process exists and is not a zombie. */
-export function isAlive(pid: number, readStat: (path: string) => string): boolean {
+export function isAlive(pid: number): boolean {
   try {
-    const text = readStat(`/proc/${pid}/stat`);
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return text.slice(text.lastIndexOf(')') + 2, text.lastIndexOf(')') + 3) !== 'Z';
   } catch {
     return false;
   }
+}
+
+/** Interpreters that a host has started. */
+export function interpretersOf(host: TestHost): number[] {
+  const marker = `outpost_worker.py\0${host.process.pid ?? 0}\0`;
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return readFileSync(`/proc/${name}/cmdline`, 'latin1').includes(marker);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+/** The interpreter with dill that the suite was given. */
+export function pythonWithDill(): string {
+  const python = process.env['OUTPOST_TEST_DILL_PYTHON'];
+  if (python === undefined || python === '') {
+    throw new Error(
+      'set OUTPOST_TEST_DILL_PYTHON to a Python interpreter that has globus-compute-sdk (or dill) installed, e.g. of a virtual environment',
+    );
+  }
+  return python;
 }

@@ -23,7 +23,7 @@ export class DiskReserve {
 
   /** Makes the file when it is not there. Rejects with the disk's error when there is no room; nothing is left behind then. */
   async ensure(): Promise<void> {
-    if (await this.#isWhole()) {
+    if (this.#bytes === 0 || (await this.#isWhole())) {
       return;
     }
     const handle = await open(this.#path, 'w', 0o600);

@@ -28,7 +28,7 @@ const PENDING_BYTES_MAX = 256 * 1024 * 1024;
 
 const RETRY = { baseMs: 500, maxMs: 5000 };
 
-/** A record on its way to the disk. Exactly one of the callbacks is called, unless it is withdrawn. */
+/** A record on its way to the disk. Exactly one of the callbacks is called. */
 export interface Commit {
   readonly record: EncodedRecord;
   /** New work: refused rather than kept when the disk is full. */
@@ -58,6 +58,7 @@ export class JournalWriter {
   readonly #batch = new WriteBatch();
   #queue: Commit[] = [];
   #pendingBytes = 0;
+  readonly #withdrawn = new Set<Commit>();
   #active: Segment | undefined;
   #isRunning = false;
   #isClosing = false;
@@ -114,16 +115,12 @@ export class JournalWriter {
     this.#wake();
   }
 
-  /** Takes back a record that was not written yet; false when it is too late. Neither callback is called then. */
-  withdraw(commit: Commit): boolean {
-    // Only while stalled: otherwise the record may be part of a write that is in flight.
-    const at = this.#isStalled ? this.#queue.indexOf(commit) : -1;
-    if (at === -1) {
-      return false;
+  /** The record is no longer needed: should the disk not take it, it is refused instead of being kept. */
+  withdraw(commit: Commit): void {
+    this.#withdrawn.add(commit);
+    if (this.#isStalled) {
+      this.#refuse((queued) => this.#withdrawn.has(queued));
     }
-    this.#queue.splice(at, 1);
-    this.#pendingBytes -= recordBytes(commit.record);
-    return true;
   }
 
   /** The next record begins a new segment. */
@@ -287,6 +284,7 @@ export class JournalWriter {
       const offset = segment.size;
       segment.size += length;
       this.#pendingBytes -= length;
+      this.#withdrawn.delete(commit);
       commit.written({ segment, offset, length });
     }
     this.#options.onBatch();
@@ -333,7 +331,7 @@ export class JournalWriter {
       this.#options.logger.error({ err: problem }, 'the task journal cannot be written');
       this.#options.onFullChange(true);
     }
-    this.#refuse((commit) => commit.isIntake);
+    this.#refuse((commit) => commit.isIntake || this.#withdrawn.has(commit));
     if (!this.#isReserveReleased) {
       this.#isReserveReleased = true;
       try {
@@ -359,6 +357,7 @@ export class JournalWriter {
     const error = this.fullError();
     for (const commit of refused) {
       this.#pendingBytes -= recordBytes(commit.record);
+      this.#withdrawn.delete(commit);
       commit.refused(error);
     }
   }

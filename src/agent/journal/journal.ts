@@ -7,11 +7,12 @@
 import { rename, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { errorCode } from '../../base/errors.ts';
 import { detach } from '../../base/logger.ts';
 import { DiskReserve } from './disk-reserve.ts';
 import type { Journal, JournalOptions, JournalState, RecoveredTask } from './journal-types.ts';
 import { JournalWriter } from './journal-writer.ts';
-import { taskKey } from './record.ts';
+import { parseJson } from './live-task.ts';
 import { replayHost, type HostReplay, type ReplayedTask } from './replay.ts';
 import {
   createSegment,
@@ -21,7 +22,8 @@ import {
   segmentName,
   type Segment,
 } from './segment.ts';
-import { parseJson, TaskJournal } from './task-journal.ts';
+import { taskKey } from './task-id.ts';
+import { TaskJournal } from './task-journal.ts';
 import { loadTombstones, TombstoneFiles } from './tombstone-files.ts';
 import { TombstoneTable } from './tombstone-table.ts';
 
@@ -154,7 +156,7 @@ function isFurther(
   known: ReplayedTask | undefined,
   tombstones: TombstoneTable,
 ): boolean {
-  if (tombstones.has(taskKey(task.id))) {
+  if (tombstones.has(taskKey(task.taskId))) {
     return false;
   }
   return known === undefined || RANK[task.state] > RANK[known.state];
@@ -199,8 +201,19 @@ async function copyForeign(
   await journal.carry(taken.map((task) => task.taskId));
   for (const segment of others.flatMap((other) => other.replay.segments)) {
     await tombstoneFiles.append(segment.confirmedKeys.bytes());
-    await rename(segment.path, `${segment.path}.adopted`);
+    await markAdopted(segment.path);
     await segment.close();
+  }
+}
+
+async function markAdopted(path: string): Promise<void> {
+  try {
+    await rename(path, `${path}.adopted`);
+  } catch (error) {
+    // Its own agent has dropped it meanwhile.
+    if (errorCode(error) !== 'ENOENT') {
+      throw error;
+    }
   }
 }
 

@@ -4,15 +4,13 @@
  *   record   u32 length (type and payload), u32 crc32, u8 type, payload           all little endian
  *   crc32    over type and payload, started from (the segment's salt XOR length), so that bytes of another
  *            segment, or a journal that somebody sent as a task's argument, never pass for a record of this one
- *   task id  u8 0 and 16 bytes for a canonical UUID, else u8 n and n bytes of UTF-8
  *
  * Every record stands for itself and may be repeated: replaying a log twice, or one batch twice in a row, yields the
  * same state. A write that failed half-way can therefore be repeated in the next segment.
  */
-import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
-import { ProtocolError } from '../../base/errors.ts';
+import { readTaskId, taskIdBytes, writeTaskId } from './task-id.ts';
 
 /** Bytes before the payload: length, checksum, type. */
 export const RECORD_HEADER_BYTES = 9;
@@ -22,8 +20,6 @@ export const RECORD_BYTES_MAX = 128 * 1024 * 1024;
 
 /** Bytes that a scan may checksum while it looks for the next whole record behind damage; bounds the start-up time. */
 const RESYNC_BYTES_MAX = 256 * 1024 * 1024;
-
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Types of records. Numbers are on disk: never reuse one. */
 export const RECORD_TYPE = {
@@ -72,73 +68,59 @@ export function recordBytes(record: EncodedRecord): number {
   return RECORD_HEADER_BYTES + record.head.length + (record.body?.length ?? 0);
 }
 
-/** Encodes a task id. @throws ProtocolError ENVELOPE_INVALID when it is empty or longer than 255 bytes. */
-export function encodeTaskId(taskId: string): Buffer {
-  if (UUID.test(taskId)) {
-    return Buffer.from(`00${taskId.replaceAll('-', '')}`, 'hex');
-  }
-  const text = Buffer.from(taskId, 'utf8');
-  if (text.length === 0 || text.length > 255) {
-    throw new ProtocolError(
-      'ENVELOPE_INVALID',
-      `a task id must have 1 to 255 bytes, this one has ${text.length}; the sender must use a UUID`,
-    );
-  }
-  return Buffer.concat([Buffer.of(text.length), text]);
-}
-
-/** The 16 bytes under which a task id stands among the tombstones: the UUID itself, or a hash of another id. */
-export function taskKey(encodedId: Buffer): Buffer {
-  return encodedId[0] === 0
-    ? encodedId.subarray(1, 17)
-    : createHash('sha256').update(encodedId.subarray(1)).digest().subarray(0, 16);
-}
-
-/** RECEIVED: the task, and whether it was started in the same breath (I5: one record, one sync). */
+/** RECEIVED: the task, and whether it was started in the same breath (I5: one record, one sync). `meta` is JSON. */
 export function encodeReceived(
-  id: Buffer,
+  taskId: string,
   started: boolean,
   attempts: number,
-  meta: Buffer,
+  meta: string,
   body: Uint8Array,
 ): EncodedRecord {
-  const head = Buffer.allocUnsafe(id.length + 9 + meta.length);
-  let at = id.copy(head, 0);
+  const metaBytes = Buffer.byteLength(meta, 'utf8');
+  const head = Buffer.allocUnsafe(taskIdBytes(taskId) + 9 + metaBytes);
+  let at = writeTaskId(head, 0, taskId);
   at = head.writeUInt8(started ? 1 : 0, at);
   at = head.writeUInt32LE(attempts, at);
-  at = head.writeUInt32LE(meta.length, at);
-  meta.copy(head, at);
+  at = head.writeUInt32LE(metaBytes, at);
+  head.write(meta, at, 'utf8');
   return { type: RECORD_TYPE.received, head, body };
 }
 
 /** STARTED: the number of the attempt, so that repeating the record changes nothing. */
-export function encodeStarted(id: Buffer, attempts: number): EncodedRecord {
-  const head = Buffer.allocUnsafe(id.length + 4);
-  head.writeUInt32LE(attempts, id.copy(head, 0));
+export function encodeStarted(taskId: string, attempts: number): EncodedRecord {
+  const head = Buffer.allocUnsafe(taskIdBytes(taskId) + 4);
+  head.writeUInt32LE(attempts, writeTaskId(head, 0, taskId));
   return { type: RECORD_TYPE.started, head };
 }
 
-/** DONE: carries the task's meta data too, so that RECEIVED's segment is no longer needed. */
+/** DONE: carries the task's meta data too, so that RECEIVED's segment is no longer needed. `meta` and `headers` are JSON. */
 export function encodeDone(
-  id: Buffer,
+  taskId: string,
   attempts: number,
-  meta: Buffer,
-  headers: Buffer,
+  meta: string,
+  headers: string,
   body: Uint8Array,
 ): EncodedRecord {
-  const head = Buffer.allocUnsafe(id.length + 12 + meta.length + headers.length);
-  let at = id.copy(head, 0);
+  const metaBytes = Buffer.byteLength(meta, 'utf8');
+  const headersBytes = Buffer.byteLength(headers, 'utf8');
+  const head = Buffer.allocUnsafe(taskIdBytes(taskId) + 12 + metaBytes + headersBytes);
+  let at = writeTaskId(head, 0, taskId);
   at = head.writeUInt32LE(attempts, at);
-  at = head.writeUInt32LE(meta.length, at);
-  at += meta.copy(head, at);
-  at = head.writeUInt32LE(headers.length, at);
-  headers.copy(head, at);
+  at = head.writeUInt32LE(metaBytes, at);
+  at += head.write(meta, at, 'utf8');
+  at = head.writeUInt32LE(headersBytes, at);
+  head.write(headers, at, 'utf8');
   return { type: RECORD_TYPE.done, head, body };
 }
 
 /** CONFIRMED or HANDED_BACK: a list of task ids. */
-export function encodeIds(type: 'confirmed' | 'handedBack', ids: readonly Buffer[]): EncodedRecord {
-  return { type: RECORD_TYPE[type], head: Buffer.concat(ids) };
+export function encodeIds(
+  type: 'confirmed' | 'handedBack',
+  taskIds: readonly string[],
+): EncodedRecord {
+  const head = Buffer.allocUnsafe(taskIds.reduce((sum, taskId) => sum + taskIdBytes(taskId), 0));
+  taskIds.reduce((at, taskId) => writeTaskId(head, at, taskId), 0);
+  return { type: RECORD_TYPE[type], head };
 }
 
 /** TOMBSTONES: 16-byte keys, and when they were written. */
@@ -148,13 +130,14 @@ export function encodeTombstones(atMs: number, keys: Buffer): EncodedRecord {
   return { type: RECORD_TYPE.tombstones, head, body: keys };
 }
 
-/** Checksum of a record whose type and payload are `parts`. */
-export function recordChecksum(salt: number, length: number, parts: readonly Uint8Array[]): number {
-  let sum = (salt ^ length) >>> 0;
-  for (const part of parts) {
-    sum = crc32(part, sum);
-  }
-  return sum;
+/** Where the checksum of a record starts. */
+export function checksumSeed(salt: number, length: number): number {
+  return (salt ^ length) >>> 0;
+}
+
+/** Continues a checksum. */
+export function checksum(bytes: Uint8Array, sum: number): number {
+  return crc32(bytes, sum);
 }
 
 /** Writes header and payload as one buffer; the writer's batches do the same without the copy. */
@@ -167,7 +150,7 @@ export function serializeRecord(record: EncodedRecord, salt: number): Buffer {
   out[8] = record.type;
   const content = out.subarray(8);
   out.writeUInt32LE(content.length, 0);
-  out.writeUInt32LE(recordChecksum(salt, content.length, [content]), 4);
+  out.writeUInt32LE(checksum(content, checksumSeed(salt, content.length)), 4);
   return out;
 }
 
@@ -178,7 +161,7 @@ export function recordLengthAt(bytes: Buffer, offset: number, salt: number): num
     return undefined;
   }
   const content = bytes.subarray(offset + 8, offset + 8 + length);
-  return recordChecksum(salt, length, [content]) === bytes.readUInt32LE(offset + 4)
+  return checksum(content, checksumSeed(salt, length)) === bytes.readUInt32LE(offset + 4)
     ? 8 + length
     : undefined;
 }
@@ -275,7 +258,7 @@ export function decodeAt(bytes: Buffer, offset: number, length: number): Journal
 function decodePayload(type: number, payload: Buffer): JournalRecord | undefined {
   switch (type) {
     case RECORD_TYPE.received: {
-      const { taskId, end } = decodeTaskId(payload, 0);
+      const { taskId, end } = readTaskId(payload, 0);
       const meta = decodeBytes(payload, end + 5);
       return {
         type: 'received',
@@ -287,11 +270,11 @@ function decodePayload(type: number, payload: Buffer): JournalRecord | undefined
       };
     }
     case RECORD_TYPE.started: {
-      const { taskId, end } = decodeTaskId(payload, 0);
+      const { taskId, end } = readTaskId(payload, 0);
       return { type: 'started', taskId, attempts: payload.readUInt32LE(end) };
     }
     case RECORD_TYPE.done: {
-      const { taskId, end } = decodeTaskId(payload, 0);
+      const { taskId, end } = readTaskId(payload, 0);
       const meta = decodeBytes(payload, end + 4);
       const headers = decodeBytes(payload, meta.end);
       return {
@@ -307,7 +290,7 @@ function decodePayload(type: number, payload: Buffer): JournalRecord | undefined
     case RECORD_TYPE.handedBack: {
       const taskIds: string[] = [];
       for (let at = 0; at < payload.length;) {
-        const { taskId, end } = decodeTaskId(payload, at);
+        const { taskId, end } = readTaskId(payload, at);
         taskIds.push(taskId);
         at = end;
       }
@@ -322,18 +305,6 @@ function decodePayload(type: number, payload: Buffer): JournalRecord | undefined
     default:
       return undefined;
   }
-}
-
-function decodeTaskId(payload: Buffer, at: number): { taskId: string; end: number } {
-  const textBytes = payload.readUInt8(at);
-  const end = at + 1 + (textBytes === 0 ? 16 : textBytes);
-  checkEnd(payload, end);
-  if (textBytes !== 0) {
-    return { taskId: payload.toString('utf8', at + 1, end), end };
-  }
-  const hex = payload.toString('hex', at + 1, end);
-  const taskId = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-  return { taskId, end };
 }
 
 function decodeBytes(payload: Buffer, at: number): { bytes: Buffer; end: number } {

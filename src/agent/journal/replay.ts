@@ -12,8 +12,9 @@ import { join } from 'node:path';
 
 import { errorCode } from '../../base/errors.ts';
 import type { JournalState } from './journal-types.ts';
-import { encodeTaskId, scanRecords, taskKey, type JournalRecord } from './record.ts';
+import { scanRecords, type JournalRecord } from './record.ts';
 import { decodeHeader, listDirectory, Segment, type RecordLocation } from './segment.ts';
+import { taskKey } from './task-id.ts';
 import { removeFile } from './tombstone-files.ts';
 
 const SEGMENT_NAME = /^(\d{8,})\.seg$/;
@@ -22,10 +23,10 @@ const EPOCH_NAME = /^\d+$/;
 /** A task that is live at the end of a replay. */
 export interface ReplayedTask {
   readonly taskId: string;
-  readonly id: Buffer;
   readonly state: JournalState;
   readonly attempts: number;
-  readonly meta: Buffer;
+  /** JSON. */
+  readonly meta: string;
   /** RECEIVED, or DONE once there is a result. */
   readonly location: RecordLocation;
 }
@@ -173,10 +174,9 @@ function applyRecord(record: JournalRecord, location: RecordLocation, replay: Ho
     case 'received':
       live.set(record.taskId, {
         taskId: record.taskId,
-        id: encodeTaskId(record.taskId),
         state: record.started ? 'started' : 'received',
         attempts: record.attempts,
-        meta: Buffer.from(record.meta),
+        meta: record.meta.toString('utf8'),
         location,
       });
       break;
@@ -191,17 +191,16 @@ function applyRecord(record: JournalRecord, location: RecordLocation, replay: Ho
     case 'done':
       live.set(record.taskId, {
         taskId: record.taskId,
-        id: encodeTaskId(record.taskId),
         state: 'done',
         attempts: record.attempts,
-        meta: Buffer.from(record.meta),
+        meta: record.meta.toString('utf8'),
         location,
       });
       break;
     case 'confirmed':
       for (const taskId of record.taskIds) {
         live.delete(taskId);
-        location.segment.confirmedKeys.push(taskKey(encodeTaskId(taskId)));
+        location.segment.confirmedKeys.push(taskKey(taskId));
       }
       break;
     case 'handedBack':

@@ -24,19 +24,26 @@ import type {
 } from './journal-types.ts';
 import type { Commit, JournalWriter } from './journal-writer.ts';
 import {
+  BodyCache,
+  checkSize,
+  newLiveTask,
+  parseJson,
+  pin,
+  readRecord,
+  unpin,
+  type LiveTask,
+} from './live-task.ts';
+import {
   encodeDone,
   encodeIds,
   encodeReceived,
   encodeStarted,
-  encodeTaskId,
-  RECORD_BYTES_MAX,
   recordBytes,
-  taskKey,
   type EncodedRecord,
-  type JournalRecord,
 } from './record.ts';
 import { SegmentUpkeep } from './segment-upkeep.ts';
 import { expectRecord, type RecordLocation, type Segment } from './segment.ts';
+import { taskKey } from './task-id.ts';
 import type { TombstoneFiles } from './tombstone-files.ts';
 import type { TombstoneTable } from './tombstone-table.ts';
 
@@ -45,24 +52,6 @@ const CONFIRM_DELAY_MS = 1000;
 
 /** Confirmations that may wait for a batch. */
 const CONFIRM_COUNT_MAX = 4096;
-
-/** A live task. */
-export interface LiveTask {
-  readonly taskId: string;
-  readonly id: Buffer;
-  readonly meta: Buffer;
-  state: JournalState;
-  attempts: number;
-  /** Where its state begins; undefined until that is durable. */
-  location: RecordLocation | undefined;
-  /** The body, while it is not on disk yet or as long as the cache has room. */
-  body: { readonly bytes: Buffer; readonly isCached: boolean } | undefined;
-  /** The result, until it is durable. */
-  pendingResult:
-    | { readonly result: JournalResult; readonly commit: Commit; readonly resolve: () => void }
-    | undefined;
-  doneSettled: Promise<void> | undefined;
-}
 
 /** What `openJournal` puts together. */
 export interface TaskJournalParts {
@@ -87,7 +76,7 @@ export class TaskJournal implements Journal {
   readonly #writer: JournalWriter;
   #confirming: LiveTask[] = [];
   #confirmTimer: Timer | undefined;
-  #cachedBytes = 0;
+  readonly #bodies: BodyCache;
   #isBytesFull = false;
   #wasFull = false;
   readonly #upkeep: SegmentUpkeep;
@@ -96,6 +85,7 @@ export class TaskJournal implements Journal {
 
   constructor(parts: TaskJournalParts, makeWriter: (journal: TaskJournal) => JournalWriter) {
     this.#parts = parts;
+    this.#bodies = new BodyCache(parts.bodyCacheBytesMax);
     this.#writer = makeWriter(this);
     this.#upkeep = new SegmentUpkeep({
       ...parts,
@@ -105,9 +95,7 @@ export class TaskJournal implements Journal {
         await this.carry(this.#pinnedTo(segment));
       },
       onDropped: () => {
-        if (this.#isBytesFull && this.#bytes() <= parts.bytesMax * 0.9) {
-          this.#setBytesFull(false);
-        }
+        this.#checkBytes();
       },
     });
   }
@@ -132,7 +120,7 @@ export class TaskJournal implements Journal {
     if (this.#live.has(taskId)) {
       return 'live';
     }
-    return this.#parts.tombstones.has(taskKey(encodeTaskId(taskId))) ? 'confirmed' : 'new';
+    return this.#parts.tombstones.has(taskKey(taskId)) ? 'confirmed' : 'new';
   }
 
   async received(task: ReceivedTask, started: boolean): Promise<void> {
@@ -143,7 +131,7 @@ export class TaskJournal implements Journal {
       );
     }
     const live = newLiveTask(task, started);
-    const record = encodeReceived(live.id, started, live.attempts, live.meta, task.body);
+    const record = encodeReceived(task.taskId, started, live.attempts, live.meta, task.body);
     checkSize(task.taskId, record);
     if (this.#bytes() + this.#writer.pendingBytes + recordBytes(record) > this.#parts.bytesMax) {
       this.#setBytesFull(true);
@@ -154,12 +142,23 @@ export class TaskJournal implements Journal {
     }
     this.#live.set(task.taskId, live);
     live.body = { bytes: task.body, isCached: false };
-    await this.#append(record, true, (location) => {
-      this.#pin(live, location);
-      this.#cacheBody(live, task.body, started);
-    }).catch((error: unknown) => {
-      this.#live.delete(task.taskId);
-      throw error;
+    await new Promise<void>((resolve, reject) => {
+      this.#writer.append({
+        record,
+        isIntake: true,
+        written: (location) => {
+          pin(live, location);
+          live.body = undefined;
+          if (!started && live.state === 'received' && this.#live.get(task.taskId) === live) {
+            this.#bodies.keep(live, task.body);
+          }
+          resolve();
+        },
+        refused: (error) => {
+          this.#live.delete(task.taskId);
+          reject(error);
+        },
+      });
     });
   }
 
@@ -170,8 +169,8 @@ export class TaskJournal implements Journal {
     }
     live.state = 'started';
     live.attempts += 1;
-    this.#dropCachedBody(live);
-    await this.#append(encodeStarted(live.id, live.attempts), false, () => undefined);
+    this.#bodies.drop(live);
+    await this.#append(encodeStarted(taskId, live.attempts), () => undefined);
   }
 
   async done(taskId: string, result: JournalResult): Promise<void> {
@@ -181,24 +180,30 @@ export class TaskJournal implements Journal {
       await live.doneSettled;
       return;
     }
-    const headers = Buffer.from(JSON.stringify(result.headers), 'utf8');
-    const record = encodeDone(live.id, live.attempts, live.meta, headers, result.body);
+    const headers = JSON.stringify(result.headers);
+    const record = encodeDone(taskId, live.attempts, live.meta, headers, result.body);
     checkSize(taskId, record);
     live.state = 'done';
-    this.#dropCachedBody(live);
+    this.#bodies.drop(live);
     live.doneSettled = new Promise<void>((resolve, reject) => {
       const commit: Commit = {
         record,
         isIntake: false,
         written: (location) => {
-          this.#pin(live, location);
+          pin(live, location);
           live.pendingResult = undefined;
           resolve();
         },
-        // The result stays readable from memory: the caller may still publish it.
-        refused: reject,
+        refused: (error) => {
+          if (this.#live.get(taskId) === live) {
+            // The result stays readable from memory: the caller may still publish it.
+            reject(error);
+          } else {
+            resolve();
+          }
+        },
       };
-      live.pendingResult = { result, commit, resolve };
+      live.pendingResult = { result, commit };
       this.#writer.append(commit);
     });
     await live.doneSettled;
@@ -214,13 +219,11 @@ export class TaskJournal implements Journal {
       return;
     }
     this.#live.delete(taskId);
-    this.#dropCachedBody(live);
-    this.#parts.tombstones.add(taskKey(live.id));
-    const pending = live.pendingResult;
-    if (pending !== undefined && this.#writer.withdraw(pending.commit)) {
-      // The disk is full and the result has reached its destination: writing it would be in vain.
-      live.pendingResult = undefined;
-      pending.resolve();
+    this.#bodies.drop(live);
+    this.#parts.tombstones.add(taskKey(live.taskId));
+    if (live.pendingResult !== undefined) {
+      // Should the disk be full: the result has reached its destination, writing it would be in vain.
+      this.#writer.withdraw(live.pendingResult.commit);
     }
     this.#confirming.push(live);
     if (this.#confirming.length >= CONFIRM_COUNT_MAX) {
@@ -241,13 +244,13 @@ export class TaskJournal implements Journal {
     for (const live of tasks) {
       // At once, not when durable: the task may be delivered again before that, and must then be new.
       this.#live.delete(live.taskId);
-      this.#dropCachedBody(live);
+      this.#bodies.drop(live);
     }
     const record = encodeIds(
       'handedBack',
-      tasks.map((live) => live.id),
+      tasks.map((live) => live.taskId),
     );
-    await this.#append(record, false, () => {
+    await this.#append(record, () => {
       tasks.forEach(unpin);
     });
   }
@@ -272,7 +275,7 @@ export class TaskJournal implements Journal {
       throw new InvariantError(`the result of task ${taskId} was asked for before there was one`);
     }
     const record = expectRecord(await readRecord(live), 'done');
-    return { body: record.body, headers: parseJson(record.headers) };
+    return { body: record.body, headers: parseJson(record.headers.toString('utf8')) };
   }
 
   async close(): Promise<void> {
@@ -283,10 +286,9 @@ export class TaskJournal implements Journal {
   /** @internal Takes over a task that a replay found. */
   adopt(task: {
     taskId: string;
-    id: Buffer;
     state: JournalState;
     attempts: number;
-    meta: Buffer;
+    meta: string;
     location: RecordLocation;
   }): void {
     const live: LiveTask = {
@@ -301,7 +303,7 @@ export class TaskJournal implements Journal {
       unpin(known);
     }
     this.#live.set(task.taskId, live);
-    this.#pin(live, task.location);
+    pin(live, task.location);
   }
 
   /** @internal Writes these live tasks again at the end of the journal; durable when resolved. */
@@ -324,17 +326,23 @@ export class TaskJournal implements Journal {
       }
       const encoded =
         record.type === 'done'
-          ? encodeDone(live.id, live.attempts, live.meta, record.headers, record.body)
+          ? encodeDone(
+              taskId,
+              live.attempts,
+              live.meta,
+              record.headers.toString('utf8'),
+              record.body,
+            )
           : encodeReceived(
-              live.id,
+              taskId,
               live.state === 'started',
               live.attempts,
               live.meta,
               expectRecord(record, 'received').body,
             );
       writes.push(
-        this.#append(encoded, false, (location) => {
-          this.#pin(live, location);
+        this.#append(encoded, (location) => {
+          pin(live, location);
         }),
       );
     }
@@ -353,12 +361,12 @@ export class TaskJournal implements Journal {
     return {
       record: encodeIds(
         'confirmed',
-        tasks.map((live) => live.id),
+        tasks.map((live) => live.taskId),
       ),
       isIntake: false,
       written: ({ segment }) => {
         for (const live of tasks) {
-          segment.confirmedKeys.push(taskKey(live.id));
+          segment.confirmedKeys.push(taskKey(live.taskId));
           unpin(live);
         }
       },
@@ -395,6 +403,7 @@ export class TaskJournal implements Journal {
 
   /** @internal After each batch: drops what is dead. */
   afterBatch(): void {
+    this.#checkBytes();
     this.#upkeep.start();
   }
 
@@ -409,15 +418,11 @@ export class TaskJournal implements Journal {
     }
   }
 
-  async #append(
-    record: EncodedRecord,
-    isIntake: boolean,
-    written: (location: RecordLocation) => void,
-  ): Promise<void> {
+  async #append(record: EncodedRecord, written: (location: RecordLocation) => void): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#writer.append({
         record,
-        isIntake,
+        isIntake: false,
         written: (location) => {
           written(location);
           resolve();
@@ -442,33 +447,6 @@ export class TaskJournal implements Journal {
     }
   }
 
-  #pin(live: LiveTask, location: RecordLocation): void {
-    unpin(live);
-    live.location = location;
-    location.segment.liveCount += 1;
-    location.segment.liveBytes += location.length;
-  }
-
-  /** Keeps the body of a task that waits for a slot. The oldest tasks are dispatched first, so the oldest are what is kept. */
-  #cacheBody(live: LiveTask, bytes: Buffer, started: boolean): void {
-    const hasRoom = this.#cachedBytes + bytes.length <= this.#parts.bodyCacheBytesMax;
-    if (started || live.state !== 'received' || !hasRoom || this.#live.get(live.taskId) !== live) {
-      live.body = undefined;
-      return;
-    }
-    this.#cachedBytes += bytes.length;
-    // A small view of a large chunk of a socket would keep the whole chunk alive.
-    const own = bytes.buffer.byteLength > bytes.length * 2 + 16 * 1024 ? Buffer.from(bytes) : bytes;
-    live.body = { bytes: own, isCached: true };
-  }
-
-  #dropCachedBody(live: LiveTask): void {
-    if (live.body?.isCached === true) {
-      this.#cachedBytes -= live.body.bytes.length;
-      live.body = undefined;
-    }
-  }
-
   #isFull(): boolean {
     return this.#isBytesFull || this.#writer.isFull;
   }
@@ -478,6 +456,14 @@ export class TaskJournal implements Journal {
       (sum, segment) => sum + segment.size,
       this.#parts.tombstoneFiles.bytes,
     );
+  }
+
+  /** Ends being full with some room to spare, so that it does not change with every task. */
+  #checkBytes(): void {
+    const { bytesMax } = this.#parts;
+    if (this.#isBytesFull && this.#bytes() + this.#writer.pendingBytes <= bytesMax * 0.9) {
+      this.#setBytesFull(false);
+    }
   }
 
   #setBytesFull(full: boolean): void {
@@ -507,56 +493,4 @@ export class TaskJournal implements Journal {
       await segment.close();
     }
   }
-}
-
-function newLiveTask(task: ReceivedTask, started: boolean): LiveTask {
-  return {
-    taskId: task.taskId,
-    id: encodeTaskId(task.taskId),
-    meta: Buffer.from(JSON.stringify(task.meta), 'utf8'),
-    state: started ? 'started' : 'received',
-    attempts: started ? 1 : 0,
-    location: undefined,
-    body: undefined,
-    pendingResult: undefined,
-    doneSettled: undefined,
-  };
-}
-
-function unpin(live: LiveTask): void {
-  if (live.location !== undefined) {
-    live.location.segment.liveCount -= 1;
-    live.location.segment.liveBytes -= live.location.length;
-    live.location = undefined;
-  }
-}
-
-/** The record where a task's state begins; it may be carried to another segment while it is being read. */
-async function readRecord(live: LiveTask): Promise<JournalRecord> {
-  for (;;) {
-    const from = live.location;
-    if (from === undefined) {
-      throw new InvariantError(`task ${live.taskId} is no longer in the journal`);
-    }
-    try {
-      return await from.segment.read(from.offset, from.length);
-    } catch (error) {
-      if (live.location === from) {
-        throw error;
-      }
-    }
-  }
-}
-
-function checkSize(taskId: string, record: EncodedRecord): void {
-  if (recordBytes(record) > RECORD_BYTES_MAX) {
-    throw new InvariantError(
-      `task ${taskId} has ${recordBytes(record)} bytes, over the bound of a journal record`,
-    );
-  }
-}
-
-/** JSON that this journal wrote and that has passed its checksum. */
-export function parseJson(bytes: Buffer): Readonly<Record<string, unknown>> {
-  return JSON.parse(bytes.toString('utf8')) as Record<string, unknown>;
 }

@@ -2,7 +2,14 @@
  * Puts many records into few buffers for one write: small parts are copied into a slab that is used again for every batch,
  * large bodies are passed on as they are.
  */
-import { RECORD_HEADER_BYTES, recordBytes, recordChecksum, type EncodedRecord } from './record.ts';
+import {
+  checksum,
+  checksumSeed,
+  RECORD_HEADER_BYTES,
+  recordBytes,
+  serializeRecord,
+  type EncodedRecord,
+} from './record.ts';
 
 const SLAB_BYTES_MIN = 256 * 1024;
 /** Records are batched up to this; more in one write does not make a disk faster. */
@@ -35,26 +42,34 @@ export class WriteBatch {
 
   /** Adds a record; false when the batch is full (an empty batch takes any record). */
   add(record: EncodedRecord): boolean {
-    const parts = record.body === undefined ? [record.head] : [record.head, record.body];
-    const copied = parts.reduce(
-      (sum, part) => sum + (part.length <= COPY_BYTES_MAX ? part.length : 0),
-      RECORD_HEADER_BYTES,
-    );
-    if (this.#filled + copied > this.#slab.length && !this.#makeRoom(copied)) {
+    const { head, body } = record;
+    const isBodyCopied = body !== undefined && body.length <= COPY_BYTES_MAX;
+    const copiedBytes = RECORD_HEADER_BYTES + head.length + (isBodyCopied ? body.length : 0);
+    if (head.length > COPY_BYTES_MAX) {
+      return this.#addWhole(record);
+    }
+    if (this.#filled + copiedBytes > this.#slab.length && !this.#makeRoom(copiedBytes)) {
       return false;
     }
-    const length = recordBytes(record) - RECORD_HEADER_BYTES + 1;
     const slab = this.#slab;
     const at = this.#filled;
+    const length = recordBytes(record) - 8;
     slab.writeUInt32LE(length, at);
     slab[at + 8] = record.type;
-    this.#filled += RECORD_HEADER_BYTES;
-    const type = slab.subarray(at + 8, at + 9);
-    slab.writeUInt32LE(recordChecksum(this.#salt, length, [type, ...parts]), at + 4);
-    for (const part of parts) {
-      this.#append(part);
+    slab.set(head, at + RECORD_HEADER_BYTES);
+    if (isBodyCopied) {
+      slab.set(body, at + RECORD_HEADER_BYTES + head.length);
     }
-    this.#bytes += RECORD_HEADER_BYTES - 1 + length;
+    this.#filled = at + copiedBytes;
+    // One call for what lies together: the checksum is most of the work here.
+    let sum = checksum(slab.subarray(at + 8, this.#filled), checksumSeed(this.#salt, length));
+    if (body !== undefined && !isBodyCopied) {
+      sum = checksum(body, sum);
+      this.#cut();
+      this.#buffers.push(body);
+    }
+    slab.writeUInt32LE(sum, at + 4);
+    this.#bytes += 8 + length;
     return true;
   }
 
@@ -64,14 +79,13 @@ export class WriteBatch {
     return this.#buffers;
   }
 
-  #append(part: Uint8Array): void {
-    if (part.length <= COPY_BYTES_MAX) {
-      this.#slab.set(part, this.#filled);
-      this.#filled += part.length;
-    } else {
-      this.#cut();
-      this.#buffers.push(part);
-    }
+  /** A record with a head of unusual size; it is too rare to be quick about. */
+  #addWhole(record: EncodedRecord): boolean {
+    const bytes = serializeRecord(record, this.#salt);
+    this.#cut();
+    this.#buffers.push(bytes);
+    this.#bytes += bytes.length;
+    return true;
   }
 
   /** Ends the stretch of the slab that has not been handed out yet. */

@@ -71,7 +71,7 @@ export async function startInBackground(
       throw new BackgroundStartError({
         code: 'START_FAILED',
         exitCode: end.exitCode,
-        message: `The agent ended (${end.how}) before it was online.\n${await lastWords(context)}`,
+        message: `The agent ended (${end.how}) before it was online.${await lastWords(context)}`,
       });
     case 'interrupted':
       child.kill('SIGTERM');
@@ -84,7 +84,7 @@ export async function startInBackground(
       throw new UnavailableError(
         'TIMED_OUT',
         `The agent (process ${child.pid ?? '?'}) is not online after ${timeoutMs / 1000} s. It keeps trying in the background; ` +
-          `see: agent status ${directory.name}, agent logs ${directory.name}\n${await lastWords(context)}`,
+          `see: agent status ${directory.name}, agent logs ${directory.name}${await lastWords(context)}`,
         { details: { pid: child.pid } },
       );
   }
@@ -164,11 +164,14 @@ async function followStart(
     const reported = readReports(reportChannel, onReport);
     reported.catch(reject);
     child.on('exit', (code, signal) => {
-      const how = signal === null ? `exit code ${code ?? '?'}` : signal;
+      const how = signal ?? `exit code ${code ?? '?'}`;
       // What it reported last may still be on its way.
       reported.then(() => {
-        const exited: StartEnd = { kind: 'exited', how, exitCode: exitCodeOf(code) };
-        settle(failure ? { kind: 'failed', failure } : exited);
+        if (failure === undefined) {
+          settle({ kind: 'exited', how, exitCode: exitCodeOf(code) });
+        } else {
+          settle({ kind: 'failed', failure });
+        }
       }, reject);
     });
   });
@@ -187,9 +190,9 @@ function exitCodeOf(code: number | null): number {
 async function lastWords({ directory }: EndpointContext): Promise<string> {
   const log = await tailLines(directory.logPath, LOG_TAIL_LINES);
   const stderr = await tailLines(directory.stderrPath, LOG_TAIL_LINES);
-  return [
-    `The end of ${directory.logPath}:`,
+  const lines = [
     ...(log?.lines ?? []).map((line) => `  ${formatLogLine(line)}`),
     ...(stderr?.lines ?? []).map((line) => `  ${line}`),
-  ].join('\n');
+  ];
+  return lines.length === 0 ? '' : [`\nThe end of ${directory.logPath}:`, ...lines].join('\n');
 }

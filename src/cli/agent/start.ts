@@ -1,12 +1,14 @@
-/** `agent start`: in the background by default; `--foreground` for systemd and for looking at it. */
+/**
+ * `agent start`: in the background by default; `--foreground` for systemd and for looking at it.
+ *
+ * The agent itself is loaded only by the process that runs it, so that the command which waits for it is light.
+ */
 import { UsageError } from '../../base/errors.ts';
-import { handedOverCredentials } from '../../config/credentials.ts';
-import { findCredentials } from '../../config/credentials.ts';
+import { findCredentials, handedOverCredentials } from '../../config/credentials.ts';
 import { ensureLogsDirectory } from '../../config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import { openLog } from '../../config/logging.ts';
 import { defineCommand } from '../command-line.ts';
-import { runAgentProcess } from './agent-process.ts';
 import { openReporter, receiveHandover } from './daemon-channel.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
@@ -52,6 +54,7 @@ export const start = defineCommand(
       const { config } = prepared.resolved;
       const kind = process.stdout.isTTY && !argv.json ? 'terminal' : 'stdout';
       const log = await openLog({ level: config.logLevel, destination: { kind } });
+      const { runAgentProcess } = await import('./agent-process.ts');
       return await runAgentProcess({
         context,
         config,
@@ -83,6 +86,7 @@ async function runDaemon(context: EndpointContext): Promise<number> {
     await ensureLogsDirectory(directory);
     const destination = { kind: 'file', path: directory.logPath } as const;
     const log = await openLog({ level: config.logLevel, destination });
+    const { runAgentProcess } = await import('./agent-process.ts');
     return await runAgentProcess({
       context,
       config,

@@ -6,9 +6,10 @@
  *   holder is gone  –                  stale (the agent ended without cleaning up; the next start goes on from its journal)
  *   other host      –                  elsewhere
  *   held            answers            what it says: online, offline, starting, draining
+ *   held            absent, no id yet  starting
  *   held            silent             unresponsive
  */
-import { errorText } from '../../base/errors.ts';
+import { errorCode, errorText } from '../../base/errors.ts';
 import { readRegistration } from '../../config/endpoint-directory.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { askAgent, findPresence } from './presence.ts';
@@ -52,6 +53,8 @@ export interface StatusDocument {
   /** Connections to the broker: the one for tasks and the one for results. */
   readonly sessions: Readonly<Record<string, unknown>> | null;
   readonly lease_epoch: number | null;
+  /** Process that runs the workers. */
+  readonly worker_host_pid: number | null;
   readonly cpu_seconds: number | null;
   readonly rss_bytes: number | null;
 }
@@ -89,6 +92,11 @@ export async function readStatus(context: EndpointContext): Promise<StatusDocume
     const reply = await askAgent(context, 'status', STATUS_LIMIT_MS);
     return fromAgent(held, fieldsOf(reply));
   } catch (error) {
+    if (stored === undefined && errorCode(error) === 'NOT_RUNNING') {
+      // The control socket opens after the first registration, for which the hub is needed.
+      const reason = `it has not registered at the hub yet; see: agent logs ${directory.name}`;
+      return { ...held, state: 'starting', reason };
+    }
     const reason = `process ${holder.pid} does not answer: ${errorText(error)}`;
     return { ...held, state: 'unresponsive', reason };
   }
@@ -109,6 +117,7 @@ const NOT_RUNNING: StatusDocument = {
   journal: null,
   sessions: null,
   lease_epoch: null,
+  worker_host_pid: null,
   cpu_seconds: null,
   rss_bytes: null,
 };
@@ -138,6 +147,7 @@ function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
     journal: fieldsOf(agent['journal']),
     sessions: fieldsOf(agent['sessions']),
     lease_epoch: numberOf(agent['lease_epoch']) ?? base.lease_epoch,
+    worker_host_pid: numberOf(agent['worker_host_pid']),
     cpu_seconds: numberOf(agent['cpu_seconds']),
     rss_bytes: numberOf(agent['rss_bytes']),
   };

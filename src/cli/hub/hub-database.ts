@@ -1,19 +1,17 @@
 /** The database that a command works on: the configured one, else the one of the `hub dev` that runs. */
-import type { Kysely } from 'kysely';
-
 import { ConfigError } from '../../base/errors.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
 import { outpostHome } from '../../config/endpoint-directory.ts';
 import { HUB_VARIABLES, hubEnvironment, readDatabaseUrl } from '../../config/hub-config.ts';
 import { checkDatabase, openDatabase } from '../../hub/db/database.ts';
-import type { HubDatabase } from '../../hub/db/schema.ts';
+import type { OpenDatabase } from '../../hub/db/database.ts';
 import { runningDevHub } from './dev-record.ts';
 
 /** Runs `use` on the database and closes it. @throws ConfigError, UnavailableError DATABASE_UNREACHABLE. */
 export async function withHubDatabase<T>(
   envFile: string | undefined,
-  use: (db: Kysely<HubDatabase>) => Promise<T>,
+  use: (db: OpenDatabase) => Promise<T>,
 ): Promise<T> {
   const environment = await hubEnvironment(processEnvironment(), envFile);
   const url =

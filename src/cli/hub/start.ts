@@ -2,7 +2,7 @@
 import { systemClock } from '../../base/clock.ts';
 import { ReleaseStack } from '../../base/release-stack.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
-import { hubEnvironment, readHubStartConfig } from '../../config/hub-config.ts';
+import { HUB_VARIABLES, hubEnvironment, readHubStartConfig } from '../../config/hub-config.ts';
 import { openLog } from '../../config/logging.ts';
 import { Hub } from '../../hub/hub.ts';
 import { defineCommand } from '../command-line.ts';
@@ -12,7 +12,7 @@ import { StopSignals } from './stop-signals.ts';
 
 /** The command. */
 export const start = defineCommand(
-  (parser) => withEnvFile(parser),
+  (parser) => withEnvFile(parser).epilogue(variablesText()),
   async (argv) => {
     const config = readHubStartConfig(await hubEnvironment(processEnvironment(), argv.envFile));
     const stack = new ReleaseStack();
@@ -40,3 +40,11 @@ export const start = defineCommand(
     return 0;
   },
 );
+
+function variablesText(): string {
+  const lines = Object.values(HUB_VARIABLES).map(
+    (variable) =>
+      `  ${variable.name}\n      ${variable.summary}${'defaultText' in variable ? ` [${variable.defaultText}]` : ''}`,
+  );
+  return ['Settings, from the environment or the file:', ...lines].join('\n');
+}

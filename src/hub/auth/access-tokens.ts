@@ -73,15 +73,13 @@ export class AccessTokens {
         })),
       )
       .execute();
-    const [first, ...others] = issued.map(
-      ({ token, scope, resourceServer }): Token => ({
-        access_token: token,
-        scope,
-        resource_server: resourceServer,
-        expires_in: TOKEN_LIFETIME_S,
-        token_type: 'Bearer',
-      }),
-    );
+    const [first, ...others] = issued.map(({ token, scope, resourceServer }): Token => ({
+      access_token: token,
+      scope,
+      resource_server: resourceServer,
+      expires_in: TOKEN_LIFETIME_S,
+      token_type: 'Bearer',
+    }));
     invariant(first !== undefined, 'a grant without a group of scopes');
     return { ...first, other_tokens: others };
   }

@@ -44,12 +44,6 @@ export interface BrokerCredentials {
   readonly password: string;
 }
 
-/** User and password of a URL. */
-export function credentialsOf(text: string): BrokerCredentials {
-  const { username, password } = new URL(text);
-  return { user: decodeURIComponent(username), password: decodeURIComponent(password) };
-}
-
 /** A URL to dial. */
 export function connectionUrl(
   address: BrokerLocation,

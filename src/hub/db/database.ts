@@ -28,6 +28,9 @@ export interface DatabaseOptions {
   readonly logger: Logger;
 }
 
+/** An open database, for those who need not know what it is made with. */
+export type OpenDatabase = Kysely<HubDatabase>;
+
 /** Opens a pool; connects lazily. `destroy()` of what is returned closes it. */
 export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
   const pool = new pg.Pool({
@@ -80,16 +83,4 @@ export async function migrateDatabase(db: Kysely<HubDatabase>): Promise<string[]
     );
   }
   return (results ?? []).map((result) => result.migrationName);
-}
-
-/** Names of migrations that have not been applied yet. */
-export async function pendingMigrations(db: Kysely<HubDatabase>): Promise<string[]> {
-  const migrator = new Migrator({
-    db,
-    provider: { getMigrations: async () => await Promise.resolve({ ...MIGRATIONS }) },
-  });
-  const migrations = await migrator.getMigrations();
-  return migrations
-    .filter((migration) => migration.executedAt === undefined)
-    .map((migration) => migration.name);
 }

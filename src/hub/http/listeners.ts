@@ -10,6 +10,7 @@ import { createServer as createHttpsListener } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 import { systemClock } from '../../base/clock.ts';
+import type { Timer } from '../../base/clock.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { ConfigError, UnavailableError, errorCode } from '../../base/errors.ts';
 
@@ -34,6 +35,8 @@ const REQUEST_TIMEOUT_MS = 120_000;
 const HEADERS_TIMEOUT_MS = 20_000;
 /** Longer than clients and proxies keep an idle connection, so that it is they who close it. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+/** A connection whose request has ended is idle; Node does not look again by itself. */
+const CLOSE_LOOK_EVERY_MS = 50;
 /** Requests that run when the server is closed may take this long to end. */
 const CLOSE_GRACE_MS = 5000;
 const FREE_PORT_ATTEMPTS = 10;
@@ -147,7 +150,12 @@ async function closeServer(server: Server): Promise<void> {
       resolve();
     });
   });
-  server.closeIdleConnections();
+  let timer: Timer | undefined;
+  const closeIdle = (): void => {
+    server.closeIdleConnections();
+    timer = systemClock.after(CLOSE_LOOK_EVERY_MS, closeIdle);
+  };
+  closeIdle();
   try {
     await withDeadline(
       systemClock,
@@ -161,5 +169,7 @@ async function closeServer(server: Server): Promise<void> {
     }
     server.closeAllConnections();
     await closed;
+  } finally {
+    timer?.cancel();
   }
 }

@@ -47,6 +47,7 @@ export const IdParams = Type.Object({ id: Type.String() });
 export const FunctionBody = open({
   function_name: Type.String({ minLength: 1, maxLength: NAME_CHARS_MAX }),
   function_code: Type.String({ minLength: 1 }),
+  serialized: optionalFlag(),
   meta: optionalObject(),
   metadata: optionalObject(),
   description: optionalText(),

@@ -108,7 +108,8 @@ async function storeSteps(
     ), held as (
       select t.id, i.rank from tasks t
       join incoming i on i.id = t.id and i.endpoint_id = t.endpoint_id
-      where t.completed_at is null
+      -- Not "is null": on a table that just grew the planner would read the whole index of open tasks.
+      where coalesce(t.completed_at, 'infinity') = 'infinity'
         and coalesce(array_position(${[...PROGRESS_STATES]}::text[], t.state), 1) < i.rank
       order by t.id for update of t
     )

@@ -81,7 +81,8 @@ function storeStatement(batch: readonly IncomingResult[]): ReturnType<typeof sql
       ) as i(id, endpoint_id, state, start, length, output)
     ), held as (
       select t.id from tasks t join incoming i on i.id = t.id and i.endpoint_id = t.endpoint_id
-      where t.completed_at is null order by t.id for update of t
+      -- Not "is null": on a table that just grew the planner would read the whole index of open tasks.
+      where coalesce(t.completed_at, 'infinity') = 'infinity' order by t.id for update of t
     ), stored as (
       update tasks t set
         state = i.state,

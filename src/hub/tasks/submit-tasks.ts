@@ -125,8 +125,9 @@ async function queueSuffixOf(
 /** Makes the group, or joins the one there is; it cannot be deleted until we have committed. */
 async function joinGroup(
   transaction: Transaction<HubDatabase>,
-  { ownerId, groupId, hasQueue }: NewSubmission,
+  submission: NewSubmission,
 ): Promise<void> {
+  const { ownerId, groupId, hasQueue } = submission;
   const inserted = await transaction
     .insertInto('task_groups')
     .values({ id: groupId, owner_id: ownerId, has_queue: hasQueue })
@@ -143,7 +144,7 @@ async function joinGroup(
     .executeTakeFirst();
   if (group === undefined) {
     // Deleted between the two statements, at the end of its retention.
-    await joinGroup(transaction, { ownerId, groupId, hasQueue } as NewSubmission);
+    await joinGroup(transaction, submission);
     return;
   }
   if (group.owner_id !== ownerId) {

@@ -31,6 +31,8 @@ const WINDOW_BYTES_MAX = 16 * 1024 * 1024;
 const MARK_TASKS_MAX = 5_000;
 const SWEEP_MS = 10_000;
 const RETRY = { baseMs: 100, maxMs: 5_000 };
+/** Bounds the pause between two passes of the relay at less than a second. */
+const RELAY_ATTEMPT_MAX = 3;
 /** A queue that was declared this recently and still takes nothing is left to the sweep. */
 const REDECLARE_INTERVAL_MS = 5_000;
 
@@ -64,7 +66,9 @@ export class TaskPublisher {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #held = new Map<string, Held>();
-  readonly #waiting: Held[] = [];
+  /** Taken from `#waitingHead` on: shifting thousands of entries for each confirm would cost more than the publish. */
+  #waiting: Held[] = [];
+  #waitingHead = 0;
   #waitingChars = 0;
   #windowTasks = 0;
   #windowBytes = 0;
@@ -100,7 +104,7 @@ export class TaskPublisher {
       }
     }
     this.#pump();
-    if (this.#spilledSince !== undefined && this.#waiting.length === 0) {
+    if (this.#spilledSince !== undefined && this.#waitingHead === this.#waiting.length) {
       this.relayNow();
     }
   }
@@ -117,10 +121,7 @@ export class TaskPublisher {
   /** The broker is gone. What was waiting is read from the database again; what was in flight is rejected by its channel. */
   offline(): void {
     this.#publisher = undefined;
-    for (const held of this.#waiting.splice(0)) {
-      this.#release(held, 'spill');
-    }
-    this.#waitingChars = 0;
+    this.#spillWaiting();
   }
 
   /** Looks for tasks that nobody published. */
@@ -144,9 +145,7 @@ export class TaskPublisher {
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#sweep?.cancel();
-    for (const held of this.#waiting.splice(0)) {
-      this.#release(held, 'spill');
-    }
+    this.#spillWaiting();
     while (this.#windowTasks > 0 || this.#marking !== undefined) {
       await (this.#marking ?? sleep(this.#clock, 20));
     }
@@ -184,52 +183,65 @@ export class TaskPublisher {
   }
 
   #pump(): void {
-    let sentCount = 0;
     const publisher = this.#publisher;
     while (
       publisher !== undefined &&
       this.#windowTasks < WINDOW_TASKS_MAX &&
       this.#windowBytes < WINDOW_BYTES_MAX
     ) {
-      const held = this.#waiting[sentCount];
+      const held = this.#waiting[this.#waitingHead];
       if (held === undefined) {
         break;
       }
-      sentCount += 1;
+      this.#waitingHead += 1;
       this.#waitingChars -= held.task.payload.length;
       this.#publish(publisher, held);
     }
-    this.#waiting.splice(0, sentCount);
+    if (this.#waitingHead > WINDOW_TASKS_MAX || this.#waitingHead === this.#waiting.length) {
+      this.#waiting.splice(0, this.#waitingHead);
+      this.#waitingHead = 0;
+    }
+  }
+
+  /** Leaves what is waiting to the relay. */
+  #spillWaiting(): void {
+    const left = this.#waiting.slice(this.#waitingHead);
+    this.#waiting = [];
+    this.#waitingHead = 0;
+    this.#waitingChars = 0;
+    for (const held of left) {
+      this.#release(held, 'spill');
+    }
   }
 
   #publish(publisher: ConfirmPublisher, held: Held): void {
+    detach(this.#logger, 'publishing a task', this.#send(publisher, held));
+  }
+
+  async #send(publisher: ConfirmPublisher, held: Held): Promise<void> {
     const { task } = held;
-    const body = taskBody(task);
+    let bytes = 0;
     this.#windowTasks += 1;
-    this.#windowBytes += body.length;
-    const settled = publisher
-      .publish(TASKS_EXCHANGE, task.queue, body, {
+    try {
+      const body = taskBody(task);
+      bytes = body.length;
+      this.#windowBytes += bytes;
+      await publisher.publish(TASKS_EXCHANGE, task.queue, body, {
         headers: taskHeaders(task),
         contentType: 'application/json',
         contentEncoding: 'utf-8',
         timestampS: Math.floor(task.createdAt.getTime() / 1000),
         mandatory: true,
-      })
-      .then(
-        () => {
-          this.#confirmed.push(held);
-          this.#mark();
-        },
-        (error: unknown) => {
-          this.#failed(held, error);
-        },
-      )
-      .finally(() => {
-        this.#windowTasks -= 1;
-        this.#windowBytes -= body.length;
-        this.#pump();
       });
-    detach(this.#logger, 'publishing a task', settled);
+      this.#confirmed.push(held);
+      this.#mark();
+    } catch (error) {
+      this.#failed(held, error);
+    } finally {
+      this.#windowTasks -= 1;
+      this.#windowBytes -= bytes;
+    }
+    this.#pump();
   }
 
   #failed(held: Held, error: unknown): void {
@@ -253,7 +265,7 @@ export class TaskPublisher {
       this.#marking = undefined;
       if (this.#confirmed.length > 0) {
         this.#mark();
-      } else if (this.#spilledSince !== undefined && this.#waiting.length === 0) {
+      } else if (this.#spilledSince !== undefined && this.#waitingHead === this.#waiting.length) {
         this.relayNow();
       }
     });
@@ -312,7 +324,7 @@ export class TaskPublisher {
   }
 
   async #relay(): Promise<void> {
-    do {
+    for (let attempt = 0; ; attempt = Math.min(attempt + 1, RELAY_ATTEMPT_MAX)) {
       const since = this.#spilledSince;
       this.#spilledSince = undefined;
       try {
@@ -320,20 +332,20 @@ export class TaskPublisher {
           since,
           async (tasks) => await this.#publishPage(tasks),
         );
-        if (outcome === 'busy' && since !== undefined) {
+        if (outcome === 'busy') {
           this.#spilledSince ??= since;
-          await this.#pause(0);
         }
       } catch (error) {
         this.#spilledSince ??= since;
         this.#logger.warn({ err: error }, 'cannot read unpublished tasks, trying again');
-        await this.#pause(4);
       }
-    } while (
-      this.#spilledSince !== undefined &&
-      this.#publisher !== undefined &&
-      !this.#stopped.signal.aborted
-    );
+      const isDone = this.#spilledSince === undefined || this.#publisher === undefined;
+      if (isDone || this.#stopped.signal.aborted) {
+        return;
+      }
+      // Something came back while the broker is there: it refused it, or there was no room.
+      await this.#pause(attempt);
+    }
   }
 
   async #publishPage(tasks: readonly PublishableTask[]): Promise<'continue' | 'stop'> {
@@ -351,7 +363,7 @@ export class TaskPublisher {
       );
     }
     if (this.#publisher === undefined || this.#stopped.signal.aborted) {
-      this.offline();
+      this.#spillWaiting();
     } else {
       this.#pump();
     }

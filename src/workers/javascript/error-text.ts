@@ -17,9 +17,9 @@ const CAUSES_MAX = 8;
 const MESSAGE_CHARS_MAX = 4096;
 
 const OWN_DIRECTORY = dirname(fileURLToPath(import.meta.url));
-const FOREIGN_FRAME = new RegExp(
-  `^\\s+at .*(?:node:internal|node:vm|[\\\\/]piscina[\\\\/]|${OWN_DIRECTORY.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')})`,
-);
+/** Frames between a function and us that tell nothing: how it was compiled, awaited or called. */
+const NOISE = /^\s+at .*(?:node:internal\/(?:vm|process)|node:vm:)/;
+const CALLER = /^\s+at (?:new Promise \(<anonymous>\)|Reflect\.apply)/;
 const MODULE_URL = /data:text\/javascript;name=([^;]*);base64,[A-Za-z0-9+/=]*/g;
 
 /** Describes a thrown value. */
@@ -51,7 +51,11 @@ function describe(thrown: unknown): ThrownValue {
     }
     parts.push(label + stackText(current));
     if (current instanceof AggregateError) {
-      parts.push(...current.errors.slice(0, CAUSES_MAX).map((inner: unknown) => `Contains: ${innerText(inner)}`));
+      parts.push(
+        ...current.errors
+          .slice(0, CAUSES_MAX)
+          .map((inner: unknown) => `Contains: ${innerText(inner)}`),
+      );
     }
     current = current.cause;
   }
@@ -70,13 +74,21 @@ function innerText(thrown: unknown): string {
 function isError(value: unknown): value is Error {
   return (
     value instanceof Error ||
-    (typeof value === 'object' && value !== null && Object.prototype.toString.call(value) === '[object Error]')
+    (typeof value === 'object' &&
+      value !== null &&
+      Object.prototype.toString.call(value) === '[object Error]')
   );
 }
 
 function stackText(error: Error): string {
   const headline = `${error.name}: ${error.message}`;
   const stack = typeof error.stack === 'string' ? error.stack : headline;
-  const kept = stack.split('\n').filter((line) => !FOREIGN_FRAME.test(line));
+  const lines = stack.split('\n');
+  // From our own first frame downwards, nothing is the function's.
+  const own = lines.findIndex((line) => line.includes(OWN_DIRECTORY) && /^\s+at /.test(line));
+  const kept = (own === -1 ? lines : lines.slice(0, own)).filter((line) => !NOISE.test(line));
+  while (CALLER.test(kept.at(-1) ?? '')) {
+    kept.pop();
+  }
   return kept.join('\n').replaceAll(MODULE_URL, (_url, name: string) => decodeURIComponent(name));
 }

@@ -96,7 +96,10 @@ async function importFunction(url: string, name: string): Promise<UserFunction> 
 function splitPayload(payload: string): { name: string; source: string } {
   const colon = payload.indexOf(':');
   if (colon === -1) {
-    throw new ProtocolError('BUFFER_INVALID', 'a JavaScript function is sent as `name:source`, but this one has no colon');
+    throw new ProtocolError(
+      'BUFFER_INVALID',
+      'a JavaScript function is sent as `name:source`, but this one has no colon',
+    );
   }
   return { name: payload.slice(0, colon), source: payload.slice(colon + 1) };
 }
@@ -121,7 +124,12 @@ function attemptsFor(name: string, source: string): Attempt[] {
   const attempts: Attempt[] = [
     // A trailing semicolon is no part of an expression, but people copy it along.
     { prefix: 'return (\n', source: source.replace(/[\s;]+$/, ''), suffix: '\n)' },
-    { prefix: 'return ({\n', source, suffix: '\n})', pick: (value) => Object.values(value as Record<string, unknown>)[0] },
+    {
+      prefix: 'return ({\n',
+      source,
+      suffix: '\n})',
+      pick: (value) => Object.values(value as Record<string, unknown>)[0],
+    },
   ];
   if (IDENTIFIER.test(name)) {
     attempts.push({ prefix: '\n', source, suffix: `\n;return ${name};` });

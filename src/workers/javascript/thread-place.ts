@@ -12,7 +12,14 @@ import { Piscina } from 'piscina';
 
 import type { Clock, Timer } from '../../base/clock.ts';
 import { errorCode, errorText } from '../../base/errors.ts';
-import type { AbortReason, Place, PlaceListener, Settle, TaskOutcome, WorkerTask } from '../engine.ts';
+import type {
+  AbortReason,
+  Place,
+  PlaceListener,
+  Settle,
+  TaskOutcome,
+  WorkerTask,
+} from '../engine.ts';
 import { abortMessage } from '../place-engine.ts';
 import type { ThreadResult, ThreadSettings, ThreadTask } from './thread-worker.ts';
 
@@ -171,7 +178,9 @@ export class ThreadPlace implements Place {
     this.#running = undefined;
     running?.settle(this.#outcome ?? this.#failure(running.task));
     const isExpected = this.#isReady || this.#abortReason !== undefined;
-    this.#listener.onLost(isExpected ? undefined : { reason: this.#startFailure(), hopeless: false });
+    this.#listener.onLost(
+      isExpected ? undefined : { reason: this.#startFailure(), hopeless: false },
+    );
   }
 
   #failure(task: WorkerTask): TaskOutcome {

@@ -11,7 +11,12 @@ import { ComputeError, ProtocolError } from '../../base/errors.ts';
 import type { TaskOutput } from '../../protocol/host-frames.ts';
 import { packResult, unpackTask } from '../../protocol/messages.ts';
 import type { ResultErrorDetails } from '../../protocol/messages.ts';
-import { SERIALIZERS, codePointLength, splitSerialized, unpackBuffers } from '../../protocol/serialization.ts';
+import {
+  SERIALIZERS,
+  codePointLength,
+  splitSerialized,
+  unpackBuffers,
+} from '../../protocol/serialization.ts';
 import { describeThrown } from './error-text.ts';
 import { FunctionSources } from './function-source.ts';
 import { TaskContext, captureStreams, taskContexts } from './thread-output.ts';
@@ -101,18 +106,28 @@ export async function runTask(task: ThreadTask): Promise<ThreadResult> {
       { timestamp: wallClockNs(), state: 'execution-end', actor: 'worker' },
     ],
   });
-  return { failed: errorDetails !== null, body: ownMemory(packed), ...(output !== undefined && { output }) };
+  return {
+    failed: errorDetails !== null,
+    body: ownMemory(packed),
+    ...(output !== undefined && { output }),
+  };
 }
 
 async function execute(task: ThreadTask, context: TaskContext): Promise<string> {
   const [code, args, kwargs, ...rest] = unpackBuffers(unpackTask(task.body).task_buffer);
   if (code === undefined || args === undefined || kwargs === undefined || rest.length > 0) {
-    throw new ProtocolError('BUFFER_INVALID', 'a task has 3 packed buffers: function, args and kwargs');
+    throw new ProtocolError(
+      'BUFFER_INVALID',
+      'a task has 3 packed buffers: function, args and kwargs',
+    );
   }
   setTaskEnvironment(task);
   const { id, payload } = splitSerialized(code);
   if (id !== SERIALIZERS.JAVASCRIPT_SOURCE) {
-    throw new ProtocolError('BUFFER_INVALID', `the function is serialized as ${JSON.stringify(id)}, not as JavaScript source (js)`);
+    throw new ProtocolError(
+      'BUFFER_INVALID',
+      `the function is serialized as ${JSON.stringify(id)}, not as JavaScript source (js)`,
+    );
   }
   const callArgs = deserializeData(args);
   const values = argumentList(callArgs.value, deserializeData(kwargs).value);
@@ -130,9 +145,14 @@ async function execute(task: ThreadTask, context: TaskContext): Promise<string> 
 async function call(payload: string, values: unknown[], context: TaskContext): Promise<unknown> {
   const userFunction = await sources.load(payload);
   return await new Promise((resolve, reject) => {
+    // Resolving with a pending promise would be final: a stray error could no longer end the task.
     context.fail = reject;
-    // A returned promise is adopted; a synchronous throw rejects.
-    resolve(Reflect.apply(userFunction, undefined, values));
+    const returned = Reflect.apply(userFunction, undefined, values);
+    if (returned instanceof Promise) {
+      returned.then(resolve, reject);
+    } else {
+      resolve(returned);
+    }
   });
 }
 
@@ -147,7 +167,7 @@ function argumentList(args: unknown, kwargs: unknown): unknown[] {
 
 function setTaskEnvironment(task: ThreadTask): void {
   // The environment of a thread is a copy of its own.
-   
+
   const { env } = process;
   env['GC_TASK_UUID'] = task.taskId;
   if (task.timeoutMs !== undefined) {
@@ -161,22 +181,42 @@ function failure(thrown: unknown): { data: string; errorDetails: ResultErrorDeta
   if (thrown instanceof ResultTooLarge) {
     return {
       data: `MaxResultSizeExceeded(${thrown.size}, ${thrown.limit})`,
-      errorDetails: { code: 'MaxResultSizeExceeded', user_message: `remote error: ${thrown.message}` },
+      errorDetails: {
+        code: 'MaxResultSizeExceeded',
+        user_message: `remote error: ${thrown.message}`,
+      },
     };
   }
-  if (thrown instanceof ProtocolError && (thrown.code === 'ENVELOPE_INVALID' || thrown.code === 'MESSAGE_TYPE_UNKNOWN')) {
+  if (
+    thrown instanceof ProtocolError &&
+    (thrown.code === 'ENVELOPE_INVALID' || thrown.code === 'MESSAGE_TYPE_UNKNOWN')
+  ) {
     return {
       data: `CouldNotExecuteUserTaskError(${JSON.stringify(thrown.message)})`,
-      errorDetails: { code: 'CouldNotExecuteUserTaskError', user_message: `remote error: ${thrown.message}` },
+      errorDetails: {
+        code: 'CouldNotExecuteUserTaskError',
+        user_message: `remote error: ${thrown.message}`,
+      },
     };
   }
   const { text, type, message } =
     thrown instanceof ProtocolError
-      ? { text: `DeserializationError: ${thrown.message}`, type: 'DeserializationError', message: thrown.message }
+      ? {
+          text: `DeserializationError: ${thrown.message}`,
+          type: 'DeserializationError',
+          message: thrown.message,
+        }
       : describeThrown(thrown);
   return {
-    data: text.length > settings.resultCharsMax ? `${text.slice(0, settings.resultCharsMax)}\n(the rest is cut)` : text,
-    errorDetails: { code: 'RemoteExecutionError', user_message: EXECUTION_FAILED, exception: { type, message } },
+    data:
+      text.length > settings.resultCharsMax
+        ? `${text.slice(0, settings.resultCharsMax)}\n(the rest is cut)`
+        : text,
+    errorDetails: {
+      code: 'RemoteExecutionError',
+      user_message: EXECUTION_FAILED,
+      exception: { type, message },
+    },
   };
 }
 

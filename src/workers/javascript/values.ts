@@ -5,7 +5,12 @@
 import v8 from 'node:v8';
 
 import { ProtocolError } from '../../base/errors.ts';
-import { SERIALIZERS, packBuffers, splitSerialized, unpackBuffers } from '../../protocol/serialization.ts';
+import {
+  SERIALIZERS,
+  packBuffers,
+  splitSerialized,
+  unpackBuffers,
+} from '../../protocol/serialization.ts';
 
 const SEND_JSON =
   'send JSON instead: `Executor(serializer=ComputeSerializer(strategy_data=JSONData()))` in the Python SDK';
@@ -25,9 +30,14 @@ export function deserializeData(buffer: string): DeserializedValue {
     case SERIALIZERS.V8_DATA:
       return { id, value: v8.deserialize(Buffer.from(payload, 'base64')) as unknown };
     case SERIALIZERS.ALL_DATA: {
-      const json = unpackBuffers(payload).find((part) => part.startsWith(`${SERIALIZERS.JSON_DATA}\n`));
+      const json = unpackBuffers(payload).find((part) =>
+        part.startsWith(`${SERIALIZERS.JSON_DATA}\n`),
+      );
       if (json === undefined) {
-        throw new ProtocolError('BUFFER_INVALID', `the arguments hold no JSON form, which a JavaScript function needs; ${SEND_JSON}`);
+        throw new ProtocolError(
+          'BUFFER_INVALID',
+          `the arguments hold no JSON form, which a JavaScript function needs; ${SEND_JSON}`,
+        );
       }
       return { id, value: deserializeData(json).value };
     }
@@ -37,7 +47,10 @@ export function deserializeData(buffer: string): DeserializedValue {
         `the arguments are pickled (DillDataBase64, 00), which only Python reads; ${SEND_JSON}`,
       );
     default:
-      throw new ProtocolError('BUFFER_INVALID', `unknown data serialization ${JSON.stringify(id)} of the arguments`);
+      throw new ProtocolError(
+        'BUFFER_INVALID',
+        `unknown data serialization ${JSON.stringify(id)} of the arguments`,
+      );
   }
 }
 
@@ -48,7 +61,11 @@ const WRITABLE: Readonly<Record<string, string>> = {
 };
 
 /** Writes a result: as the submitter asked where JavaScript can, as a structured clone where the arguments were one, as JSON otherwise. */
-export function serializeResult(value: unknown, argsId: string, resultSerializers: readonly string[] | undefined): string {
+export function serializeResult(
+  value: unknown,
+  argsId: string,
+  resultSerializers: readonly string[] | undefined,
+): string {
   const asked = resultSerializers
     ?.map((path) => WRITABLE[path.slice(path.lastIndexOf('.') + 1)])
     .find((id) => id !== undefined);

@@ -2,7 +2,15 @@
  * Files that an interpreter's descriptors 1 and 2 point to. They have no name (unlinked at once), so nothing is left behind by
  * whoever is killed, and the host reads the tail of what a dead interpreter wrote through its own descriptor.
  */
-import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 

@@ -34,12 +34,16 @@ export function quoteStderr(stderrTail: string): string {
 
 function reasonOf({ exitCode, signal, fault }: InterpreterExit): ExitReason {
   if (fault !== undefined) {
-    return { code: 'WORKER_PROTOCOL_FAULT', message: `the Python interpreter was ended because ${fault}` };
+    return {
+      code: 'WORKER_PROTOCOL_FAULT',
+      message: `the Python interpreter was ended because ${fault}`,
+    };
   }
   if (signal === 'SIGKILL') {
     return {
       code: 'WORKER_KILLED_OOM',
-      message: 'the Python interpreter was killed by SIGKILL, probably because the machine or its job ran out of memory',
+      message:
+        'the Python interpreter was killed by SIGKILL, probably because the machine or its job ran out of memory',
     };
   }
   if (signal !== null) {

@@ -16,7 +16,14 @@ import { packageRoot } from '../../base/package-root.ts';
 import { FrameDecoder } from '../../protocol/frames.ts';
 import type { Frame, FrameHeader } from '../../protocol/frames.ts';
 import type { TaskOutput } from '../../protocol/host-frames.ts';
-import type { AbortReason, Place, PlaceListener, Settle, TaskOutcome, WorkerTask } from '../engine.ts';
+import type {
+  AbortReason,
+  Place,
+  PlaceListener,
+  Settle,
+  TaskOutcome,
+  WorkerTask,
+} from '../engine.ts';
 import { FrameWriter } from '../frame-writer.ts';
 import { abortMessage } from '../place-engine.ts';
 import { groupMembers, signalGroup } from '../process-group.ts';
@@ -142,7 +149,9 @@ export class Interpreter implements Place {
     );
     // One task, one frame: waiting for the end of the turn would only add to its latency.
     this.#writer?.flush();
-    this.#captureTimer ??= this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, { background: true });
+    this.#captureTimer ??= this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
+      background: true,
+    });
   }
 
   abort(reason: AbortReason): void {
@@ -185,7 +194,9 @@ export class Interpreter implements Place {
     try {
       frames = this.#decoder.push(chunk);
     } catch (error) {
-      this.#breakOff(`it wrote what is no frame to descriptor 4, which belongs to the worker (${errorText(error)})`);
+      this.#breakOff(
+        `it wrote what is no frame to descriptor 4, which belongs to the worker (${errorText(error)})`,
+      );
       return;
     }
     for (const { header, body } of frames) {
@@ -235,7 +246,9 @@ export class Interpreter implements Place {
     if (this.#running !== undefined && !this.#isGone) {
       this.#stdout.limit(CAPTURE_BYTES_MAX);
       this.#stderr.limit(CAPTURE_BYTES_MAX);
-      this.#captureTimer = this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, { background: true });
+      this.#captureTimer = this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
+        background: true,
+      });
     }
   };
 
@@ -315,7 +328,8 @@ export class Interpreter implements Place {
     const running = this.#running;
     this.#running = undefined;
     running?.settle(this.#lateOutcome ?? this.#failure(running.task));
-    const startFailure = this.#isReady || this.#abortReason !== undefined ? undefined : this.#startFailure();
+    const startFailure =
+      this.#isReady || this.#abortReason !== undefined ? undefined : this.#startFailure();
     this.#stdout.close();
     this.#stderr.close();
     this.#listener.onLost(startFailure);
@@ -335,7 +349,10 @@ export class Interpreter implements Place {
       return { kind: 'failed', code: this.#abortReason, message, workerLost: false, ...withOutput };
     }
     const exit = this.#exit ?? { exitCode: null, signal: null };
-    const reason = classifyExit({ ...exit, ...(this.#fault !== undefined && { fault: this.#fault }) }, stderr.text);
+    const reason = classifyExit(
+      { ...exit, ...(this.#fault !== undefined && { fault: this.#fault }) },
+      stderr.text,
+    );
     return { kind: 'failed', ...reason, workerLost: true, ...withOutput };
   }
 
@@ -345,7 +362,10 @@ export class Interpreter implements Place {
     const how = this.#startTimedOut
       ? `was not ready within ${startTimeoutMs / 1000} s`
       : `ended before it was ready (${this.#exit?.signal ?? `exit code ${this.#exit?.exitCode ?? 'unknown'}`})`;
-    return { reason: `the Python interpreter ${executable} ${how}${quoteStderr(text)}`, hopeless: false };
+    return {
+      reason: `the Python interpreter ${executable} ${how}${quoteStderr(text)}`,
+      hopeless: false,
+    };
   }
 
   /** The process was never made. */
@@ -360,7 +380,11 @@ export class Interpreter implements Place {
     const { executable } = this.#options;
     const hopeless = code === 'ENOENT' || code === 'EACCES';
     const why =
-      code === 'ENOENT' ? 'does not exist' : code === 'EACCES' ? 'may not be executed' : `could not be started (${errorText(error)})`;
+      code === 'ENOENT'
+        ? 'does not exist'
+        : code === 'EACCES'
+          ? 'may not be executed'
+          : `could not be started (${errorText(error)})`;
     this.#listener.onLost({
       reason: `the Python interpreter ${executable} ${why}: set \`python\` in the endpoint's config.yaml to an interpreter of version 3.9 or newer and restart the agent`,
       hopeless,

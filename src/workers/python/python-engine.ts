@@ -12,7 +12,15 @@ export function createPythonEngine(
   clock: Clock,
   listener: EngineListener,
 ): Engine {
-  const { python, endpointId, workingDir, resultCharsMax, outputBytesMax, killGraceMs, startTimeoutMs } = config;
+  const {
+    python,
+    endpointId,
+    workingDir,
+    resultCharsMax,
+    outputBytesMax,
+    killGraceMs,
+    startTimeoutMs,
+  } = config;
   return new PlaceEngine({
     language: 'python',
     size: python.interpreters,

@@ -5,6 +5,7 @@ import time
 import unittest
 import uuid
 
+import outcomes
 from globus_compute_sdk import Client
 from globus_compute_sdk.errors import TaskExecutionFailed, TaskPending
 from globus_sdk import ComputeAPIError, GlobusAPIError
@@ -145,4 +146,4 @@ class ClientCases(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    outcomes.run()

@@ -1,15 +1,14 @@
-"""Runs the test cases of one module and prints one JSON line per test, for the suite that reports them."""
+"""Runs the test cases of the main module and prints one JSON line per test, for the suite that reports them."""
 
-import importlib
 import json
-import sys
 import traceback
 import unittest
 
 
 class JsonResult(unittest.TestResult):
     def _say(self, test, outcome, text=""):
-        print(json.dumps({"name": test._testMethodName, "outcome": outcome, "text": text}), flush=True)
+        name = getattr(test, "_testMethodName", str(test))
+        print(json.dumps({"name": name, "outcome": outcome, "text": text}), flush=True)
 
     def addSuccess(self, test):
         self._say(test, "ok")
@@ -18,13 +17,14 @@ class JsonResult(unittest.TestResult):
         self._say(test, "failed", "".join(traceback.format_exception(*err)))
 
     def addError(self, test, err):
-        name = getattr(test, "_testMethodName", str(test))
-        print(json.dumps({"name": name, "outcome": "failed", "text": "".join(traceback.format_exception(*err))}), flush=True)
+        self.addFailure(test, err)
 
     def addSkip(self, test, reason):
         self._say(test, "failed", f"skipped: {reason}")
 
 
-if __name__ == "__main__":
-    module = importlib.import_module(sys.argv[1])
-    unittest.defaultTestLoader.loadTestsFromModule(module).run(JsonResult())
+def run():
+    """The cases run as the main module, as a user's script does: dill sends its functions by value."""
+    import __main__
+
+    unittest.defaultTestLoader.loadTestsFromModule(__main__).run(JsonResult())

@@ -1,8 +1,11 @@
 """Who may not: a wrong secret, and somebody else's endpoint, function and task."""
 
 import os
+import tempfile
 import unittest
+from unittest import mock
 
+import outcomes
 from globus_compute_sdk import Client
 from globus_sdk import GlobusAPIError
 
@@ -15,15 +18,14 @@ def add(x, y=1):
 
 class StrangerCases(unittest.TestCase):
     def test_refuses_a_wrong_secret(self):
-        right = os.environ["GLOBUS_COMPUTE_CLIENT_SECRET"]
-        os.environ["GLOBUS_COMPUTE_CLIENT_SECRET"] = "wrong"
-        try:
+        # In a directory of its own, since a token that was stored earlier would do without the secret.
+        with tempfile.TemporaryDirectory() as directory, mock.patch.dict(
+            os.environ, GLOBUS_COMPUTE_CLIENT_SECRET="wrong", GLOBUS_COMPUTE_USER_DIR=directory
+        ):
             with self.assertRaises(GlobusAPIError) as caught:
-                Client()
+                Client().get_endpoints()
             self.assertEqual(caught.exception.http_status, 401)
-            self.assertIn("invalid_client", str(caught.exception.raw_json))
-        finally:
-            os.environ["GLOBUS_COMPUTE_CLIENT_SECRET"] = right
+            self.assertIn("invalid_client", caught.exception.text)
 
     def test_refuses_somebody_elses_endpoint(self):
         client = Client()
@@ -44,4 +46,4 @@ class StrangerCases(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    outcomes.run()

@@ -27,13 +27,18 @@ function decodeInChunks(bytes: Buffer, sizes: readonly number[]): Seen[] {
 
 describe('frames', () => {
   it('come out whole and in order however the stream is cut', () => {
-    const frame = fc.record({ text: fc.string({ unit: 'binary' }), body: fc.uint8Array({ maxLength: 200 }) });
+    const frame = fc.record({
+      text: fc.string({ unit: 'binary' }),
+      body: fc.uint8Array({ maxLength: 200 }),
+    });
     fc.assert(
       fc.property(
         fc.array(frame, { minLength: 1, maxLength: 8 }),
         fc.array(fc.integer({ min: 1, max: 64 }), { minLength: 1, maxLength: 8 }),
         (frames, sizes) => {
-          const bytes = Buffer.concat(frames.flatMap(({ text, body }) => encodeFrame({ type: 'x', text } as never, body)));
+          const bytes = Buffer.concat(
+            frames.flatMap(({ text, body }) => encodeFrame({ type: 'x', text } as never, body)),
+          );
           assert.deepEqual(
             decodeInChunks(bytes, sizes),
             frames.map(({ text, body }) => ({
@@ -51,7 +56,9 @@ describe('frames', () => {
     const prefix = Buffer.alloc(8);
     prefix.writeUInt32BE(FRAME_BYTES_MAX + 1, 0);
     assert.throws(() => new FrameDecoder().push(prefix), { code: 'FRAME_INVALID' });
-    assert.throws(() => encodeFrame({ type: 'x' }, Buffer.alloc(FRAME_BYTES_MAX)), { code: 'PAYLOAD_TOO_LARGE' });
+    assert.throws(() => encodeFrame({ type: 'x' }, Buffer.alloc(FRAME_BYTES_MAX)), {
+      code: 'PAYLOAD_TOO_LARGE',
+    });
   });
 
   it('never do worse than a named refusal on garbage', () => {

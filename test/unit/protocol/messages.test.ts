@@ -43,9 +43,12 @@ function pack({ type, data }: GoldenMessage): Buffer {
       return packResult({ ...data, task_statuses: transitions(data['task_statuses']) } as Result);
     case 'ep_status_report': {
       const statuses = Object.entries(data['task_statuses'] as Record<string, unknown>).map(
-        ([taskId, list]) => [taskId, transitions(list)],
+        ([taskId, list]) => [taskId, transitions(list)] as const,
       );
-      return packEpStatusReport({ ...data, task_statuses: Object.fromEntries(statuses) } as EpStatusReport);
+      return packEpStatusReport({
+        ...data,
+        task_statuses: Object.fromEntries(statuses),
+      } as EpStatusReport);
     }
   }
 }
@@ -88,7 +91,10 @@ describe('messages', () => {
     ['what is no JSON', '\x01{"message_type":'],
     ['another message type', '\x01{"message_type":"task_cancel","data":{}}'],
     ['a task without a buffer', `\x01{"message_type":"task","data":{"task_id":"${taskId}"}}`],
-    ['a task whose id is no UUID', '\x01{"message_type":"task","data":{"task_id":"7","task_buffer":""}}'],
+    [
+      'a task whose id is no UUID',
+      '\x01{"message_type":"task","data":{"task_id":"7","task_buffer":""}}',
+    ],
   ] as const) {
     it(`refuses ${what} with a protocol error`, () => {
       assert.throws(() => unpackTask(Buffer.from(body)), { name: 'ProtocolError' });
@@ -107,7 +113,10 @@ describe('messages', () => {
   });
 
   it('reads the code identifier of a task without parsing it, and with other spacing by parsing it', () => {
-    const usual = packTask({ task_id: taskId, task_buffer: '41\nst\nadd:def add(x, y=1):\n    return x + y\n6\n11\n[3]' });
+    const usual = packTask({
+      task_id: taskId,
+      task_buffer: '41\nst\nadd:def add(x, y=1):\n    return x + y\n6\n11\n[3]',
+    });
     assert.equal(peekCodeId(usual), 'st');
     const unusual = Buffer.from(
       `\x01{"message_type": "task", "data": {"task_buffer": "5\\njs\\nab", "task_id": "${taskId}"}}`,

@@ -1,11 +1,11 @@
 /** Every migration by name; they are applied in the order of their names and never edited once released. */
 import type { Migration } from 'kysely';
 
-import * as initial from './0001-initial.ts';
-import * as hubLiveness from './0002-hub-liveness.ts';
+import { up as initial } from './0001-initial.ts';
+import { up as hubLiveness } from './0002-hub-liveness.ts';
 
 /** Migrations in order. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
-  '0001-initial': initial,
-  '0002-hub-liveness': hubLiveness,
+  '0001-initial': { up: initial },
+  '0002-hub-liveness': { up: hubLiveness },
 };

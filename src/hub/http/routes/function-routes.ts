@@ -1,6 +1,7 @@
 /** Routes about functions (protocol.md 3.3: 2 to 4). */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
+import { packBuffers, SERIALIZERS } from '../../../protocol/serialization.ts';
 import { callerOf } from '../authentication.ts';
 import { pathId } from '../route-context.ts';
 import type { RouteContext } from '../route-context.ts';
@@ -10,6 +11,15 @@ type IdRequest = FastifyRequest<{ Params: { id: string } }>;
 
 /** The SDK's documented answer to a deletion; nobody reads the number. */
 const DELETED = { result: 302 };
+
+/** Code as it is stored. `serialized: false` (Python SDK from 4.16 on) sends a bare source text, which is packed as `st`. */
+function packedCode(body: FunctionBody): string {
+  return body.serialized === false
+    ? packBuffers([
+        `${SERIALIZERS.SOURCE_TEXT_INSPECT}\n${body.function_name}:${body.function_code}`,
+      ])
+    : body.function_code;
+}
 
 /** Adds the routes. */
 export function functionRoutes(app: FastifyInstance, context: RouteContext): void {
@@ -22,7 +32,7 @@ export function functionRoutes(app: FastifyInstance, context: RouteContext): voi
         const { body } = request;
         const id = await context.functions.register(callerOf(request).id, {
           name: body.function_name,
-          code: body.function_code,
+          code: packedCode(body),
           description: body.description ?? undefined,
           isPublic: body.public ?? false,
           meta: body.meta ?? body.metadata ?? {},

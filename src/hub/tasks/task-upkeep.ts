@@ -1,0 +1,151 @@
+/**
+ * What nobody asks for: results that were left behind on their way to a queue, tasks of deleted endpoints, and the end of the
+ * retention. Runs by the clock, never on the path of a task; every run is bounded and may be repeated.
+ */
+import type { Kysely } from 'kysely';
+
+import type { Clock, Timer } from '../../base/clock.ts';
+import { detach } from '../../base/logger.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { HubDatabase } from '../db/schema.ts';
+import { failOpenTasks, unstreamedResults } from './result-store.ts';
+import type { StreamableResult } from './result-store.ts';
+import { deleteExpired } from './retention.ts';
+import { markStreamed } from './task-rows.ts';
+
+/** Also the age at which a result counts as left behind: whoever stored it streams it at once, if it lives. */
+const UNSTREAMED_SWEEP_MS = 30_000;
+const UNSTREAMED_COUNT = 200;
+const UNSTREAMED_BYTES = 16 * 1024 * 1024;
+const RETENTION_SWEEP_MS = 3_600_000;
+const FAIL_TASKS_COUNT = 500;
+
+/** Settings of a {@link TaskUpkeep}. */
+export interface TaskUpkeepOptions {
+  readonly db: Kysely<HubDatabase>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly retentionMs: number;
+  /** Whether results can be streamed now. */
+  readonly isOnline: () => boolean;
+  readonly stream: (result: StreamableResult) => Promise<void>;
+}
+
+/** Looks after tasks. */
+export class TaskUpkeep {
+  readonly #options: TaskUpkeepOptions;
+  readonly #logger: Logger;
+  readonly #timers = new Set<Timer>();
+  readonly #running = new Set<Promise<void>>();
+  #isStopped = false;
+
+  constructor(options: TaskUpkeepOptions) {
+    this.#options = options;
+    this.#logger = options.logger;
+  }
+
+  /** Begins; the first clean-up is now. */
+  start(): void {
+    const clean = async (): Promise<void> => {
+      await this.#deleteExpired();
+    };
+    this.#every(UNSTREAMED_SWEEP_MS, 'streaming results that were left behind', async () => {
+      await this.#streamLeftovers();
+    });
+    this.#every(RETENTION_SWEEP_MS, 'deleting what has expired', clean);
+    this.#run('deleting what has expired', clean);
+  }
+
+  /** Resolves when nothing runs any more. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    for (const timer of this.#timers) {
+      timer.cancel();
+    }
+    await Promise.allSettled(this.#running);
+  }
+
+  /** Ends the open tasks of an endpoint that was deleted with a failed result. */
+  async failTasks(endpointId: string): Promise<void> {
+    while (!this.#isStopped) {
+      const outcomes = await failOpenTasks(this.#options.db, endpointId, {
+        code: 'ENDPOINT_DELETED',
+        message: `Endpoint ${endpointId} was deleted before it returned a result for this task`,
+        count: FAIL_TASKS_COUNT,
+      });
+      if (outcomes.length === 0) {
+        return;
+      }
+      this.#logger.info(
+        { endpointId, taskCount: outcomes.length },
+        'failed the tasks of a deleted endpoint',
+      );
+      await this.#streamAll(
+        outcomes.flatMap((outcome) => (outcome.kind === 'stream' ? [outcome.result] : [])),
+      );
+    }
+  }
+
+  async #streamLeftovers(): Promise<void> {
+    if (this.#options.isOnline()) {
+      await this.#streamAll(
+        await unstreamedResults(this.#options.db, {
+          minAgeMs: UNSTREAMED_SWEEP_MS,
+          count: UNSTREAMED_COUNT,
+          bytes: UNSTREAMED_BYTES,
+        }),
+      );
+    }
+  }
+
+  async #streamAll(results: readonly StreamableResult[]): Promise<void> {
+    await Promise.all(
+      results.map(async (result) => {
+        await this.#options.stream(result);
+      }),
+    );
+    if (results.length > 0) {
+      await markStreamed(
+        this.#options.db,
+        results.map(({ taskId }) => taskId),
+      );
+    }
+  }
+
+  async #deleteExpired(): Promise<void> {
+    const { db, clock, retentionMs } = this.#options;
+    const counts = await deleteExpired(db, clock.now(), retentionMs);
+    if (Object.values(counts).some((count: number) => count > 0)) {
+      this.#logger.info(counts, 'deleted what has expired');
+    }
+  }
+
+  #run(what: string, work: () => Promise<void>): void {
+    const running = work().finally(() => {
+      this.#running.delete(running);
+    });
+    this.#running.add(running);
+    detach(this.#logger, what, running);
+  }
+
+  #every(periodMs: number, what: string, work: () => Promise<void>): void {
+    if (this.#isStopped) {
+      return;
+    }
+    const timer = this.#options.clock.after(
+      periodMs,
+      () => {
+        this.#timers.delete(timer);
+        this.#run(what, async () => {
+          try {
+            await work();
+          } finally {
+            this.#every(periodMs, what, work);
+          }
+        });
+      },
+      { background: true },
+    );
+    this.#timers.add(timer);
+  }
+}

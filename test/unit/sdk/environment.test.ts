@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+
+import { AuthError, ConfigError } from '../../../src/base/errors.ts';
+import { credentialsFrom, hubUrlFrom } from '../../../src/sdk/environment.ts';
+
+describe('SDK environment', () => {
+  it('takes the first complete pair, both halves from one source', () => {
+    const environment = {
+      OUTPOST_CLIENT_ID: 'ours',
+      OUTPOST_CLIENT_SECRET: '',
+      GLOBUS_COMPUTE_CLIENT_ID: 'theirs',
+      GLOBUS_COMPUTE_CLIENT_SECRET: 'secret',
+    };
+    assert.deepEqual(credentialsFrom(environment), { clientId: 'theirs', clientSecret: 'secret' });
+    assert.deepEqual(credentialsFrom({ ...environment, OUTPOST_CLIENT_SECRET: 's' }), {
+      clientId: 'ours',
+      clientSecret: 's',
+    });
+  });
+
+  it('names the missing half of a pair, and what to set when there is none', () => {
+    assert.throws(
+      () => credentialsFrom({ OUTPOST_CLIENT_SECRET: 'hidden' }),
+      (error) =>
+        error instanceof ConfigError &&
+        error.message.includes('OUTPOST_CLIENT_ID') &&
+        !error.message.includes('hidden'),
+    );
+    assert.throws(() => credentialsFrom({}), AuthError);
+  });
+
+  it('talks to a hub on this machine unless told otherwise', () => {
+    assert.equal(hubUrlFrom({ OUTPOST_HUB_URL: '' }), 'http://localhost:5000');
+    assert.equal(hubUrlFrom({ OUTPOST_HUB_URL: 'https://hub' }), 'https://hub');
+  });
+});
