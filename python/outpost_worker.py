@@ -551,7 +551,11 @@ class Worker:
             environ.pop("GC_TASK_TIMEOUT", None)
         else:
             environ["GC_TASK_TIMEOUT"] = str(timeout_ms / 1000)
-        os.chdir(self._config["working_dir"])
+        try:
+            os.chdir(self._config["working_dir"])
+        except FileNotFoundError:  # Somebody tidied it away.
+            os.makedirs(self._config["working_dir"], exist_ok=True)
+            os.chdir(self._config["working_dir"])
 
     def _execute(self, header, body):
         buffers = unpack_buffers(unpack_task(body))
@@ -654,6 +658,8 @@ def serve():
 
 def main(argv):
     """Entry: `outpost_worker.py <pid of the host>`."""
+    if sys.version_info < (3, 9):
+        sys.exit("Python 3.9 or newer is needed, but %s is %s" % (sys.executable, platform.python_version()))
     for fd in (IN_FD, OUT_FD):
         os.set_inheritable(fd, False)
     die_with(int(argv[1]))

@@ -53,9 +53,7 @@ export async function runAgent(run: RunAgentOptions): Promise<number> {
   });
   // A stop that arrives while a first registration waits for the hub must not wait with it.
   const fatal = await new Promise<ComputeError | undefined>((resolve, reject) => {
-    agent.start().catch((error: unknown) => {
-      reject(error);
-    });
+    agent.start().catch(reject);
     ended.then(resolve, reject);
   });
   const limit = clock.after(options.drainGraceMs + options.killGraceMs + SHUTDOWN_LIMIT_MS, () => {

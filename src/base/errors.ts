@@ -134,7 +134,8 @@ export type ProtocolErrorCode =
   | 'BUFFER_INVALID'
   | 'FRAME_INVALID'
   | 'PAYLOAD_TOO_LARGE'
-  | 'RESPONSE_INVALID';
+  | 'RESPONSE_INVALID'
+  | 'REQUEST_REFUSED';
 
 /** The peer sent what cannot be accepted. */
 export class ProtocolError extends ComputeError {

@@ -72,7 +72,7 @@ export function hubError(what: string, hubUrl: string, reply: JsonReply): Comput
     const advice = `The hub at ${hubUrl} redirects, which is not followed: use the URL that it points to.`;
     return new ProtocolError('RESPONSE_INVALID', said(advice), { details });
   }
-  return new ProtocolError('ENVELOPE_INVALID', said(''), { details });
+  return new ProtocolError('REQUEST_REFUSED', said(''), { details });
 }
 
 function conflictAdvice(status: number): string {

@@ -34,7 +34,7 @@ function killSelf(): void {
 }
 
 /** Ends what functions started in this process's own group (interpreters have groups of their own), then exits. */
-function exitCleanly(startedAt = performance.now(), signal: NodeJS.Signals = 'SIGTERM'): void {
+function exitCleanly(startedAt = performance.now()): void {
   const leftovers = ownGroup() === process.pid ? groupMembers(process.pid) : [];
   if (leftovers.length === 0) {
     // eslint-disable-next-line n/no-process-exit -- the entry of a process of its own.
@@ -45,16 +45,16 @@ function exitCleanly(startedAt = performance.now(), signal: NodeJS.Signals = 'SI
     killSelf();
   }
   for (const pid of leftovers) {
-    signalProcess(pid, signal);
+    askToEnd(pid);
   }
   setTimeout(() => {
-    exitCleanly(startedAt, 'SIGTERM');
+    exitCleanly(startedAt);
   }, LEFTOVER_POLL_MS);
 }
 
-function signalProcess(pid: number, signal: NodeJS.Signals): void {
+function askToEnd(pid: number): void {
   try {
-    process.kill(pid, signal);
+    process.kill(pid, 'SIGTERM');
   } catch (error) {
     // It ended by itself between the look and the signal; anything else shows when the grace is over.
     process.emitWarning(`signalling ${pid}: ${errorText(error)}`);
@@ -128,6 +128,12 @@ function serve(host: WorkerHost): void {
   }
   process.on('exit', () => {
     host.kill();
+  });
+  process.on('uncaughtException', (error) => {
+    // A bug of ours. The agent reports the tasks as lost and starts a new host; leaving would wait for blocked threads.
+    process.stderr.write(`worker host: ${error.stack ?? error.message}\n`);
+    host.kill();
+    killSelf();
   });
   host.start();
 }

@@ -212,8 +212,8 @@ export class WorkerHost {
       process.chdir(config.workingDir);
     } catch (error) {
       const reason = `the working directory ${config.workingDir} cannot be used (${errorText(error)}): set \`working_dir\` in the endpoint's config.yaml to one that this user can write to`;
-      this.#send({ type: 'degraded', language: 'javascript', reason });
-      this.#send({ type: 'degraded', language: 'python', reason });
+      this.#reportDegraded('javascript', reason);
+      this.#reportDegraded('python', reason);
       return;
     }
     this.#startEngines(bounded).catch((error: unknown) => {
@@ -229,7 +229,7 @@ export class WorkerHost {
         this.#announcePlaces();
       },
       onDegraded: (language, reason) => {
-        this.#send({ type: 'degraded', language, reason });
+        this.#reportDegraded(language, reason);
       },
       onQuarantined: (language) => {
         this.#onQuarantined(language);
@@ -265,25 +265,34 @@ export class WorkerHost {
     }
   }
 
+  #reportDegraded(language: Language, reason: string): void {
+    // A host is known by its places first, even when it has none.
+    this.#sendPlaces();
+    this.#send({ type: 'degraded', language, reason });
+  }
+
   /** Tells the number of places, once per turn of the loop and only when it changed. */
   #announcePlaces(): void {
-    if (this.#isReadyScheduled) {
-      return;
+    if (!this.#isReadyScheduled) {
+      this.#isReadyScheduled = true;
+      queueMicrotask(() => {
+        this.#isReadyScheduled = false;
+        this.#sendPlaces();
+      });
     }
-    this.#isReadyScheduled = true;
-    queueMicrotask(() => {
-      this.#isReadyScheduled = false;
-      const isOpen = !this.#isQuarantined && !this.#isStopping;
-      const counts = {
-        javascript: isOpen ? (this.#engines?.javascript.placeCount ?? 0) : 0,
-        python: isOpen ? (this.#engines?.python.placeCount ?? 0) : 0,
-      };
-      const text = `${counts.javascript}/${counts.python}`;
-      if (text !== this.#announced && !this.#hasEnded && !this.#options.socket.writableEnded) {
-        this.#announced = text;
-        this.#send({ type: 'ready', ...counts });
-      }
-    });
+  }
+
+  #sendPlaces(): void {
+    const isOpen = !this.#isQuarantined && !this.#isStopping;
+    const counts = {
+      javascript: isOpen ? (this.#engines?.javascript.placeCount ?? 0) : 0,
+      python: isOpen ? (this.#engines?.python.placeCount ?? 0) : 0,
+    };
+    const text = `${counts.javascript}/${counts.python}`;
+    if (text !== this.#announced && !this.#hasEnded && !this.#options.socket.writableEnded) {
+      this.#announced = text;
+      this.#send({ type: 'ready', ...counts });
+    }
   }
 
   #onTask(frame: TaskFrame, body: Buffer): void {

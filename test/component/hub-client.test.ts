@@ -166,7 +166,7 @@ describe('hub client', () => {
       [409, 'RESOURCE_CONFLICT', ConflictError, 'PRECONDITION_FAILED'],
       [423, 'RESOURCE_LOCKED', ConflictError, 'ENDPOINT_LOCKED'],
       [413, 'TASK_PAYLOAD_TOO_LARGE', ProtocolError, 'PAYLOAD_TOO_LARGE'],
-      [422, 'SEMANTICALLY_INVALID', ProtocolError, 'ENVELOPE_INVALID'],
+      [422, 'SEMANTICALLY_INVALID', ProtocolError, 'REQUEST_REFUSED'],
     ] as const;
     for (const [status, hubCode, expected, code] of cases) {
       it(`makes ${expected.name} ${code} of ${status} ${hubCode}`, async () => {

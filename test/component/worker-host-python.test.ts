@@ -575,7 +575,7 @@ describe('worker host: its life', function () {
     }
   });
 
-  it('exits when nobody answers at the socket', async () => {
+  it('stops when it has no workers at all', async () => {
     const host = await TestHost.start({});
     try {
       host.send({ type: 'stop' });

@@ -5,6 +5,7 @@
  * nonce of the running task; the task that it runs is settled when the interpreter is gone at the latest; what it wrote to its
  * standard streams before it died is returned with the failure.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 
@@ -377,7 +378,13 @@ export class Interpreter implements Place {
     this.#stdout.close();
     this.#stderr.close();
     const code = errorCode(error);
-    const { executable } = this.#options;
+    const { executable, workingDir } = this.#options;
+    if (!existsSync(workingDir)) {
+      // The same error code, but not about the interpreter.
+      const reason = `the working directory ${workingDir} of the tasks has been removed: create it again`;
+      this.#listener.onLost({ reason, hopeless: false });
+      return;
+    }
     const hopeless = code === 'ENOENT' || code === 'EACCES';
     const why =
       code === 'ENOENT'

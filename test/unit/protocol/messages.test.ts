@@ -48,7 +48,7 @@ function pack({ type, data }: GoldenMessage): Buffer {
       return packEpStatusReport({
         ...data,
         task_statuses: Object.fromEntries(statuses),
-      } as EpStatusReport);
+      } as unknown as EpStatusReport);
     }
   }
 }
