@@ -7,7 +7,7 @@ import n from 'eslint-plugin-n';
 import tseslint from 'typescript-eslint';
 
 export default defineConfig(
-  globalIgnores(['build/', 'dist/', 'coverage/', '**/*.cjs']),
+  globalIgnores(['.cache/', 'build/', 'dist/', 'coverage/', '**/*.cjs']),
   { linterOptions: { reportUnusedDisableDirectives: 'error', reportUnusedInlineConfigs: 'error' } },
   {
     files: ['**/*.ts'],

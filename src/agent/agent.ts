@@ -32,6 +32,7 @@ import type { Journal } from './journal/journal.ts';
 import { Registrar } from './registration.ts';
 import type { Registration } from './registration.ts';
 import { ResultOutbox } from './result-outbox.ts';
+import { startScheduledJobs } from './scheduled-jobs.ts';
 import { TaskStatuses } from './task-statuses.ts';
 import { WorkerHost } from './worker-host.ts';
 
@@ -221,6 +222,12 @@ export class Agent {
     for (const notice of notices) {
       logger.warn({ notice }, 'journal notice');
     }
+    const stopJobs = startScheduledJobs({
+      directory,
+      clock,
+      logger: logger.child({ component: 'scheduled-jobs' }),
+    });
+    this.#releases.push('scheduled jobs', stopJobs);
     const control = await startControlSocket({
       path: controlSocketPath,
       methods: { status: () => this.status(), tasks: () => this.#parts?.dispatcher.tasks ?? [] },

@@ -26,7 +26,6 @@ export class FrameWriter {
 
   /** Writes a frame at the end of this turn of the loop. @throws ProtocolError PAYLOAD_TOO_LARGE. */
   write(header: FrameHeader, body?: Uint8Array): void {
-    const [head, rest] = encodeFrame(header, body);
     if (!this.#isCorked) {
       this.#isCorked = true;
       this.#stream.cork();
@@ -34,14 +33,12 @@ export class FrameWriter {
         this.flush();
       });
     }
-    if (rest.length === 0) {
-      this.#stream.write(head);
-    } else if (rest.length <= COPY_BYTES_MAX) {
-      this.#stream.write(Buffer.concat([head, rest]));
-    } else {
-      this.#stream.write(head);
-      this.#stream.write(rest);
-    }
+    this.#put(header, body);
+  }
+
+  /** Writes a frame at once, for a stream that carries one frame at a time. @throws ProtocolError PAYLOAD_TOO_LARGE. */
+  writeNow(header: FrameHeader, body?: Uint8Array): void {
+    this.#put(header, body);
   }
 
   /** Passes on what has been written. */
@@ -49,6 +46,18 @@ export class FrameWriter {
     if (this.#isCorked) {
       this.#isCorked = false;
       this.#stream.uncork();
+    }
+  }
+
+  #put(header: FrameHeader, body?: Uint8Array): void {
+    const [head, rest] = encodeFrame(header, body);
+    if (rest.length === 0) {
+      this.#stream.write(head);
+    } else if (rest.length <= COPY_BYTES_MAX) {
+      this.#stream.write(Buffer.concat([head, rest]));
+    } else {
+      this.#stream.write(head);
+      this.#stream.write(rest);
     }
   }
 }

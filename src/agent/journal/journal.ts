@@ -27,15 +27,7 @@ import { TaskJournal } from './task-journal.ts';
 import { loadTombstones, TombstoneFiles } from './tombstone-files.ts';
 import { TombstoneTable } from './tombstone-table.ts';
 
-export type {
-  Journal,
-  JournalOptions,
-  JournalResult,
-  JournalState,
-  JournalStats,
-  ReceivedTask,
-  RecoveredTask,
-} from './journal-types.ts';
+export type { Journal, JournalOptions, ReceivedTask, RecoveredTask } from './journal-types.ts';
 
 const MIB = 1024 * 1024;
 

@@ -4,6 +4,7 @@
  * Every call is safe to send twice, so each is tried again once when no reply came. Times are bounded: registrations and
  * submissions wait for these calls. What an operator must repair is a ConfigError, what may pass an UnavailableError.
  */
+import { sleep } from '../../base/clock.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ConfigError, ProtocolError, UnavailableError, errorText } from '../../base/errors.ts';
 import { HttpTransport } from '../../transport/http/http-transport.ts';
@@ -13,6 +14,9 @@ import type { ExchangeRow, QueueRow, UserRow } from './topology-table.ts';
 const SETTING = 'OUTPOST_AMQP_MANAGEMENT_URL';
 const TIMEOUT_MS = 10_000;
 const RETRIES = 1;
+/** How often, and after how long, a broker that stumbled over a closing connection is asked again. */
+const CLOSE_ATTEMPTS = 20;
+const CLOSE_RETRY_MS = 100;
 
 /** Settings of a {@link ManagementClient}. */
 export interface ManagementClientOptions {
@@ -25,6 +29,7 @@ export interface ManagementClientOptions {
 
 /** Talks to the management API about one vhost. @throws ConfigError when the URL is not acceptable. */
 export class ManagementClient {
+  readonly #clock: Clock;
   readonly #transport: HttpTransport;
   readonly #base: string;
   readonly #authorization: string;
@@ -32,6 +37,7 @@ export class ManagementClient {
   readonly #vhostName: string;
 
   constructor(options: ManagementClientOptions) {
+    this.#clock = options.clock;
     const url = parseUrl(options.url);
     const userInfo = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
     this.#authorization = `Basic ${Buffer.from(userInfo, 'utf8').toString('base64')}`;
@@ -111,15 +117,26 @@ export class ManagementClient {
     const name = encodeURIComponent(user);
     // The user goes first, so that it cannot come back between the two.
     await this.#call('DELETE', `/users/${name}`, undefined, 404);
-    const { status } = await this.#call(
-      'DELETE',
-      `/connections/username/${name}`,
-      undefined,
-      404,
-      405,
-    );
-    if (status === 404 || status === 405) {
-      await this.#closeConnectionsOneByOne(user);
+    await this.#closeConnections(user);
+  }
+
+  /**
+   * Closes the connections of a user. The broker closes them by itself too, a moment after it deleted the user, and answers 500
+   * when one of them vanishes under its own hands: asking again is all that it takes.
+   */
+  async #closeConnections(user: string): Promise<void> {
+    for (let attempt = 0; ; attempt += 1) {
+      const isLast = attempt === CLOSE_ATTEMPTS;
+      const path = `/connections/username/${encodeURIComponent(user)}`;
+      const fine = isLast ? [404, 405] : [404, 405, 500];
+      const { status } = await this.#call('DELETE', path, undefined, ...fine);
+      if (status === 404 || status === 405) {
+        await this.#closeConnectionsOneByOne(user);
+      }
+      if (status !== 500) {
+        return;
+      }
+      await sleep(this.#clock, CLOSE_RETRY_MS);
     }
   }
 

@@ -138,7 +138,7 @@ export class Interpreter implements Place {
 
   run(task: WorkerTask, settle: Settle): void {
     this.#running = { task, settle };
-    this.#writer?.write(
+    this.#writer?.writeNow(
       {
         type: 'task',
         task_id: task.taskId,
@@ -148,8 +148,6 @@ export class Interpreter implements Place {
       } as FrameHeader,
       task.body,
     );
-    // One task, one frame: waiting for the end of the turn would only add to its latency.
-    this.#writer?.flush();
     this.#captureTimer ??= this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
       background: true,
     });
@@ -180,14 +178,13 @@ export class Interpreter implements Place {
     });
     requests.resume();
     this.#writer = new FrameWriter(requests);
-    this.#writer.write({
+    this.#writer.writeNow({
       type: 'configure',
       endpoint_id: endpointId,
       working_dir: workingDir,
       result_chars_max: resultCharsMax,
       output_bytes_max: outputBytesMax,
     } as FrameHeader);
-    this.#writer.flush();
   }
 
   #onData(chunk: Buffer): void {

@@ -18,7 +18,7 @@ function section(title: string): string {
 
 /** Code and, where there is one, exit code of each row. */
 function rowsOf(title: string): Map<string, number> {
-  const rows = section(title).matchAll(/^\| `(\w+)` \| (\d+)?/gm);
+  const rows = section(title).matchAll(/^\| `(\w+)` *\| *(\d+)?/gm);
   return new Map([...rows].map(([, code, exit]) => [code ?? '', Number(exit)]));
 }
 
