@@ -210,6 +210,7 @@ export class Agent {
     const { journal, recovered, notices } = await openJournal({
       directory: join(directory, 'journal'),
       host: thisProcess().host,
+      bootId: thisProcess().boot_id,
       // One more than the epoch before: the grant itself comes later, and the journal must be open by then.
       epoch: (this.#options.previousEpoch ?? 0) + 1,
       bytesMax: this.#options.journalBytesMax,
@@ -255,7 +256,10 @@ export class Agent {
       statuses: this.#statuses,
       clock,
       logger: logger.child({ component: 'dispatcher' }),
-      sendToHost: (frame, body) => host.send(frame, body),
+      isHostConnected: () => host.connected,
+      sendToHost: (frame, body) => {
+        host.send(frame, body);
+      },
       pauseConsuming: (reason) => {
         intake.pause(reason);
       },

@@ -9,6 +9,10 @@
  * I6  Waiting tasks keep no body in memory: the journal has it.
  *
  *   delivery ─▶ pending (unacked, no place) ─▶ accepting ─▶ waiting ─▶ starting ─▶ running ─▶ done ─▶ (outbox)
+ *                                                     └──▶ armed ─────────────┘
+ *
+ * While tasks are short, the next few are *armed*: their STARTED is made durable while others run, so that a slot that frees takes
+ * the next task without waiting for the disk. That an armed task has not begun is told by the journal's table of running tasks.
  */
 import { randomBytes } from 'node:crypto';
 
@@ -38,7 +42,16 @@ import type { TaskStatuses } from './task-statuses.ts';
 
 const PLACE_WAIT_MS = 10 * 60 * 1000;
 
-type Phase = 'accepting' | 'waiting' | 'starting' | 'running' | 'done';
+/** Tasks per slot that are made ready to run ahead of time, while tasks are short. */
+const ARMED_PER_SLOT = 4;
+/** Average run time up to which the disk, rather than the function, would set the pace. */
+const SHORT_TASK_MS = 200;
+/** Weight of the last run in the average. */
+const AVERAGE_WEIGHT = 0.1;
+/** Armed tasks keep their body in memory; a larger one is read back when its turn comes. */
+const ARMED_BODY_BYTES_MAX = 64 * 1024;
+
+type Phase = 'accepting' | 'waiting' | 'arming' | 'armed' | 'starting' | 'running' | 'done';
 
 /** A task that the agent answers for. */
 interface LiveTask {
@@ -49,6 +62,8 @@ interface LiveTask {
   attempts: number;
   /** Of the current attempt. */
   nonce: string;
+  /** Monotonic time at which the current attempt was handed over. */
+  begunAtMs: number;
   /** Settles when the journal has the task, or has refused it. */
   accepted: Promise<void>;
 }
@@ -76,7 +91,8 @@ export interface DispatcherOptions {
   readonly statuses: TaskStatuses;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly sendToHost: (frame: AgentToHostFrame, body?: Uint8Array) => boolean;
+  readonly isHostConnected: () => boolean;
+  readonly sendToHost: (frame: AgentToHostFrame, body?: Uint8Array) => void;
   readonly pauseConsuming: (reason: PauseReason) => void;
   readonly resumeConsuming: (reason: PauseReason) => void;
 }
@@ -100,6 +116,15 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #tasks = new Map<string, LiveTask>();
   readonly #waiting: Record<Language, LiveTask[]> = { javascript: [], python: [] };
+  /** Started as far as the journal is concerned, and ready to be handed over, in order. */
+  readonly #armed: Record<Language, { task: LiveTask; body: Buffer }[]> = {
+    javascript: [],
+    python: [],
+  };
+  /** Tasks whose arming is on its way to the disk. */
+  readonly #arming: Record<Language, number> = { javascript: 0, python: 0 };
+  /** Moving average of how long a task holds its slot, in milliseconds. */
+  readonly #averageRunMs: Record<Language, number> = { javascript: 0, python: 0 };
   readonly #running: Record<Language, number> = { javascript: 0, python: 0 };
   readonly #slots: Record<Language, number> = { javascript: 0, python: 0 };
   /** Why no worker of a language can be started. */
@@ -155,6 +180,7 @@ export class Dispatcher {
         phase: state === 'done' ? 'done' : 'waiting',
         attempts,
         nonce: '',
+        begunAtMs: 0,
         accepted: Promise.resolve(),
       };
       this.#tasks.set(taskId, task);
@@ -264,6 +290,7 @@ export class Dispatcher {
     if (task === undefined) {
       return;
     }
+    this.#noteRunTime(task);
     this.#leaveSlot(task);
     // The frame's bytes are a view of the socket's buffer.
     this.#finish(task, Buffer.from(body), outputHeaders(frame.output), frame.failed);
@@ -317,6 +344,9 @@ export class Dispatcher {
       message: `the worker host does not start: ${reason}`,
     };
     for (const language of LANGUAGES) {
+      for (const { task } of this.#armed[language].splice(0)) {
+        this.#fail(task, failure);
+      }
       for (const task of this.#waiting[language].splice(0)) {
         this.#fail(task, failure);
       }
@@ -355,8 +385,13 @@ export class Dispatcher {
     return true;
   }
 
+  /** Tasks that wait for a slot, whether or not they are armed. */
+  #queuedCount(language: Language): number {
+    return this.#waiting[language].length + this.#arming[language] + this.#armed[language].length;
+  }
+
   #waitingCount(): number {
-    return this.#waiting.javascript.length + this.#waiting.python.length;
+    return this.#queuedCount('javascript') + this.#queuedCount('python');
   }
 
   #runningCount(): number {
@@ -382,9 +417,35 @@ export class Dispatcher {
     );
   }
 
+  /** Whether the next task in line should be made ready while others run. */
+  #shouldArm(language: Language): boolean {
+    return (
+      this.#averageRunMs[language] < SHORT_TASK_MS &&
+      this.#arming[language] + this.#armed[language].length < ARMED_PER_SLOT * this.#slots[language]
+    );
+  }
+
   /** Gives a delivery a slot or a place of the reserve. */
   #take(pending: PendingDelivery): void {
     const { language } = pending.meta;
+    const { body } = pending.delivery;
+    if (
+      !this.#hasSlot(language) &&
+      this.#waiting[language].length === 0 &&
+      body.length <= ARMED_BODY_BYTES_MAX &&
+      this.#shouldArm(language)
+    ) {
+      this.#arming[language] += 1;
+      this.#accept(
+        pending,
+        (task) => {
+          this.#arming[language] -= 1;
+          this.#onArmed(task, body);
+        },
+        'armed',
+      );
+      return;
+    }
     if (!this.#hasSlot(language)) {
       this.#accept(pending, (task) => {
         task.phase = 'waiting';
@@ -397,15 +458,20 @@ export class Dispatcher {
     this.#accept(
       pending,
       (task) => {
-        this.#giveToHost(task, pending.delivery.body);
+        this.#giveToHost(task, body);
       },
-      true,
+      'started',
     );
   }
 
   /** Makes a delivery durable, acks it, then goes on with `next`. */
-  #accept(pending: PendingDelivery, next: (task: LiveTask) => void, started = false): void {
+  #accept(
+    pending: PendingDelivery,
+    next: (task: LiveTask) => void,
+    as: 'received' | 'armed' | 'started' = 'received',
+  ): void {
     const { taskId, meta, delivery, consumer } = pending;
+    const started = as !== 'received';
     const { journal, statuses } = this.#options;
     const task: LiveTask = {
       taskId,
@@ -413,6 +479,7 @@ export class Dispatcher {
       phase: 'accepting',
       attempts: started ? 1 : 0,
       nonce: '',
+      begunAtMs: 0,
       accepted: journal.received(
         { taskId, meta: meta as unknown as Record<string, unknown>, body: delivery.body },
         started,
@@ -433,8 +500,10 @@ export class Dispatcher {
       },
       (error: unknown) => {
         this.#tasks.delete(taskId);
-        if (started) {
+        if (as === 'started') {
           this.#running[meta.language] -= 1;
+        } else if (as === 'armed') {
+          this.#arming[meta.language] -= 1;
         } else {
           this.#acceptingCount -= 1;
         }
@@ -454,14 +523,7 @@ export class Dispatcher {
       return;
     }
     for (const language of LANGUAGES) {
-      const waiting = this.#waiting[language];
-      while (this.#running[language] < this.#slotsOf(language)) {
-        const next = waiting.shift();
-        if (next === undefined) {
-          break;
-        }
-        this.#start(next);
-      }
+      this.#fillSlots(language);
     }
     if (this.#journalFull || this.#pending.length === 0) {
       return;
@@ -484,43 +546,107 @@ export class Dispatcher {
     }
   }
 
+  /** Armed tasks go first, since they came first; what waits behind them is armed in turn. */
+  #fillSlots(language: Language): void {
+    const waiting = this.#waiting[language];
+    while (this.#running[language] < this.#slotsOf(language)) {
+      const armed = this.#armed[language].shift();
+      if (armed !== undefined) {
+        this.#running[language] += 1;
+        this.#giveToHost(armed.task, armed.body);
+        continue;
+      }
+      const next = this.#arming[language] === 0 ? waiting.shift() : undefined;
+      if (next === undefined) {
+        break;
+      }
+      this.#start(next);
+    }
+    while (waiting.length > 0 && this.#running[language] > 0 && this.#shouldArm(language)) {
+      const next = waiting.shift();
+      if (next !== undefined) {
+        this.#arm(next);
+      }
+    }
+  }
+
+  #arm(task: LiveTask): void {
+    task.phase = 'arming';
+    task.attempts += 1;
+    this.#arming[task.meta.language] += 1;
+    const armed = this.#readAndStart(task).then((body) => {
+      this.#arming[task.meta.language] -= 1;
+      if (body === undefined) {
+        this.#pump();
+      } else {
+        this.#onArmed(task, body);
+      }
+    });
+    detach(this.#options.logger, 'arming a task', armed);
+  }
+
+  #onArmed(task: LiveTask, body: Buffer): void {
+    task.phase = 'armed';
+    this.#armed[task.meta.language].push({ task, body });
+    this.#pump();
+  }
+
+  #noteRunTime({ meta, begunAtMs }: LiveTask): void {
+    const runMs = this.#options.clock.monotonicMs() - begunAtMs;
+    const average = this.#averageRunMs[meta.language];
+    this.#averageRunMs[meta.language] = average + AVERAGE_WEIGHT * (runMs - average);
+  }
+
   #start(task: LiveTask): void {
     task.phase = 'starting';
     task.attempts += 1;
     this.#running[task.meta.language] += 1;
-    detach(this.#options.logger, 'starting a task', this.#startFromJournal(task));
+    const started = this.#readAndStart(task).then((body) => {
+      if (body !== undefined && task.phase === 'starting') {
+        this.#giveToHost(task, body);
+      }
+    });
+    detach(this.#options.logger, 'starting a task', started);
   }
 
-  async #startFromJournal(task: LiveTask): Promise<void> {
+  /** Makes STARTED durable and reads the body back; undefined when that failed and the task was failed by name. */
+  async #readAndStart(task: LiveTask): Promise<Buffer | undefined> {
     const { journal, logger } = this.#options;
+    const { phase } = task;
     try {
       const [body] = await Promise.all([
         journal.readTask(task.taskId),
         journal.started(task.taskId),
       ]);
-      if (task.phase === 'starting') {
-        this.#giveToHost(task, body);
-      }
+      return body;
     } catch (error) {
-      if (task.phase !== 'starting') {
-        return;
-      }
       logger.error(
         { taskId: task.taskId, reason: errorText(error) },
         'task could not be started from the journal',
       );
-      this.#leaveSlot(task);
-      this.#fail(task, {
-        code: 'ENVELOPE_INVALID',
-        message: `the agent could not read this task back from its journal: ${errorText(error)}`,
-      });
+      if (task.phase === phase) {
+        if (phase === 'starting') {
+          this.#leaveSlot(task);
+        }
+        this.#fail(task, {
+          code: 'ENVELOPE_INVALID',
+          message: `the agent could not read this task back from its journal: ${errorText(error)}`,
+        });
+      }
+      return undefined;
     }
   }
 
   #giveToHost(task: LiveTask, body: Buffer): void {
+    if (!this.#options.isHostConnected()) {
+      this.#withoutHost(task);
+      return;
+    }
     this.#nonceCounter += 1;
     task.nonce = `${this.#noncePrefix}${this.#nonceCounter.toString(36)}`;
     task.phase = 'running';
+    task.begunAtMs = this.#options.clock.monotonicMs();
+    this.#options.journal.begun(task.taskId);
     const { resultSerializers, resourceSpecification, language } = task.meta;
     const timeoutMs = this.#timeoutOf(task);
     const frame: TaskFrame = {
@@ -533,14 +659,23 @@ export class Dispatcher {
       ...(resourceSpecification !== undefined && { resource_specification: resourceSpecification }),
     };
     this.#options.statuses.record(task.taskId, 'running');
-    if (!this.#options.sendToHost(frame, body)) {
-      this.#leaveSlot(task);
-      this.#failOrRetry(
-        task,
-        { code: 'WORKER_EXITED', message: 'the worker host ended before this task reached it' },
-        true,
-      );
+    this.#options.sendToHost(frame, body);
+  }
+
+  /** The host ended while this task was on its way to it: it waits for the next host, unless there will be none. */
+  #withoutHost(task: LiveTask): void {
+    this.#leaveSlot(task);
+    const broken = this.#degraded.get(task.meta.language);
+    if (broken !== undefined) {
+      this.#fail(task, {
+        code: 'WORKER_START_FAILED',
+        message: `the worker host does not start: ${broken}`,
+      });
+      return;
     }
+    task.phase = 'waiting';
+    task.attempts -= 1;
+    this.#waiting[task.meta.language].unshift(task);
   }
 
   #runningTask({ task_id: taskId, nonce }: ResultFrame | FailedFrame): LiveTask | undefined {

@@ -197,6 +197,24 @@ describe('hub, agent and SDK together', function () {
     assert.deepEqual(await commandLinesWith('sleep\0' + '4242'), []);
   });
 
+  it('fails Python tasks by name when the interpreter does not exist, and runs JavaScript all the same', async () => {
+    await stack.configureAgent('broken', { python: '/nonexistent/python3' });
+    const endpointId = await stack.startAgent('broken');
+    await using broken = new Executor({ client, endpointId });
+    try {
+      const fine = await client.registerPythonFunction('def fine():\n    return "fine"\n');
+      const failure = await failureOf(broken.submitToRegisteredFunction(fine, []));
+      assert.equal(failure.code, 'WORKER_START_FAILED');
+      assert.match(failure.message, /\/nonexistent\/python3/);
+      assert.equal(await broken.submit(() => 'fine'), 'fine');
+      const status = await stack.agentCommand('status', 'broken', '--json');
+      const { degraded } = JSON.parse(status.stdout) as { degraded: Record<string, string> };
+      assert.match(degraded['python'] ?? '', /\/nonexistent\/python3/);
+    } finally {
+      await stack.stopAgent('broken');
+    }
+  });
+
   it('replaces a worker host that is killed and fails only what it ran', async () => {
     const { worker_host_pid: hostPid } = await agentStatus();
     const waits = await client.registerPythonFunction(

@@ -37,6 +37,7 @@ const STRANGER_CASES = [
   'test_refuses_somebody_elses_function',
   'test_does_not_show_somebody_elses_task',
 ];
+const GOLDEN_CASES = ['test_reads_every_message', 'test_writes_every_message_alike'];
 const EXECUTOR_CASES = [
   'test_runs_a_thousand_tasks',
   'test_raises_what_the_function_raised',
@@ -141,6 +142,7 @@ describe('the unmodified globus-compute-sdk', function () {
     });
   }
 
+  suite('messages', 'golden_cases', GOLDEN_CASES, async () => await Promise.resolve({}));
   suite('Client', 'client_cases', CLIENT_CASES, async () => await Promise.resolve({}));
   suite('Client of a stranger', 'stranger_cases', STRANGER_CASES, async () => {
     const stranger = await stack.createClient('stranger');

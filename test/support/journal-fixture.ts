@@ -17,6 +17,7 @@ import { silentLogger } from '../../src/base/logger.ts';
 /** Small reserve, so that tests do not write megabytes each. */
 export const JOURNAL_DEFAULTS = {
   host: 'node-a',
+  bootId: 'b0072000-0000-4000-8000-000000000001',
   epoch: 1,
   clock: systemClock,
   logger: silentLogger,
@@ -33,6 +34,7 @@ export interface OpenedJournal {
 export class JournalFixture {
   readonly #directories: string[] = [];
   readonly #journals: Journal[] = [];
+  #boots = 0;
 
   async directory(): Promise<string> {
     const directory = await mkdtemp(join(tmpdir(), 'outpost-journal-'));
@@ -41,7 +43,10 @@ export class JournalFixture {
   }
 
   async open(directory: string, options: Partial<JournalOptions> = {}): Promise<OpenedJournal> {
-    const opened = await openJournal({ ...JOURNAL_DEFAULTS, directory, ...options });
+    this.#boots += 1;
+    // Another boot each time, so that every started task counts as begun; journal-running.test.ts has what one boot can tell.
+    const bootId = `boot-${this.#boots}`;
+    const opened = await openJournal({ ...JOURNAL_DEFAULTS, bootId, directory, ...options });
     this.#journals.push(opened.journal);
     return opened;
   }

@@ -15,6 +15,7 @@ const [, , directory = '', epoch = '1'] = process.argv;
 const { journal } = await openJournal({
   directory,
   host: 'node-a',
+  bootId: `boot-${epoch}`,
   epoch: Number(epoch),
   clock: systemClock,
   logger: silentLogger,

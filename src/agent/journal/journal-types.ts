@@ -48,8 +48,10 @@ export interface Journal {
    * room: the task is then unknown again, and its delivery must be requeued, not acked.
    */
   received: (task: ReceivedTask, started: boolean) => Promise<void>;
-  /** One more attempt begins; dispatch after this is resolved (I5). */
+  /** The task may run from now on; it counts as one more attempt once it has begun. Dispatch after this is resolved (I5). */
   started: (taskId: string) => Promise<void>;
+  /** The started task is handed to a worker now. Call right before: after a crash, a started task that has not begun is queued again. */
+  begun: (taskId: string) => void;
   /**
    * Resolves when durable; publishing need not wait for it. While the disk is full it waits, in memory. Only the first result of
    * a task counts.
@@ -76,6 +78,8 @@ export interface JournalOptions {
   readonly directory: string;
   /** Host name as in the lease. */
   readonly host: string;
+  /** Boot id of this machine, to tell whether what an earlier run had written can be trusted to be there. */
+  readonly bootId: string;
   /** Epoch of the lease; new segments go into a directory of that name. */
   readonly epoch: number;
   readonly clock: Clock;

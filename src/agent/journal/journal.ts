@@ -14,6 +14,7 @@ import type { Journal, JournalOptions, JournalState, RecoveredTask } from './jou
 import { JournalWriter } from './journal-writer.ts';
 import { parseJson } from './live-task.ts';
 import { replayHost, type HostReplay, type ReplayedTask } from './replay.ts';
+import { readBegunTasks, RunningTable } from './running-table.ts';
 import {
   createSegment,
   hostDirectory,
@@ -30,6 +31,9 @@ import { TombstoneTable } from './tombstone-table.ts';
 export type { Journal, JournalOptions, ReceivedTask, RecoveredTask } from './journal-types.ts';
 
 const MIB = 1024 * 1024;
+
+/** Name of the table of running tasks in the directory of a host. */
+const RUNNING_TABLE = 'running';
 
 /** File system types (statfs) on which a sync can be slow, or is a promise that another machine has to keep. */
 const NETWORK_FILE_SYSTEMS = new Map<number, string>([
@@ -75,6 +79,22 @@ export async function openJournal(
     tombstones.add(segment.confirmedKeys.bytes());
   }
 
+  const tasks = begunOrNot(own.live, readBegunTasks(join(hostDir, RUNNING_TABLE), options.bootId));
+  const taken: ReplayedTask[] = [];
+  for (const task of others.flatMap((other) => [...other.replay.live.values()])) {
+    if (isFurther(task, tasks.get(task.taskId), tombstones)) {
+      tasks.set(task.taskId, task);
+      taken.push(task);
+    }
+  }
+  const begun = [...tasks.values()].filter((task) => task.state === 'started');
+  const running = new RunningTable(
+    join(hostDir, RUNNING_TABLE),
+    options.bootId,
+    begun.map((task) => taskKey(task.taskId).toString('hex')),
+    logger,
+  );
+
   const epochDirectory = join(hostDir, String(epoch));
   const tombstoneFiles = new TombstoneFiles(hostDir, { host, epoch }, bounds, clock, loaded);
   let nextNumber = own.nextNumber;
@@ -115,31 +135,44 @@ export async function openJournal(
       bodyCacheBytesMax: options.bodyCacheBytesMax ?? 8 * MIB,
       tombstones,
       tombstoneFiles,
+      running,
       segments,
     },
     makeWriter,
   );
 
-  const tasks = new Map(own.live);
-  own.live.forEach((task) => {
-    journal.adopt(task);
-  });
-  const foreign = others.flatMap((other) => [...other.replay.live.values()]);
-  const taken = foreign.filter((task) => isFurther(task, tasks.get(task.taskId), tombstones));
-  for (const task of taken) {
-    if (isFurther(task, tasks.get(task.taskId), tombstones)) {
-      tasks.set(task.taskId, task);
-      journal.adopt(task);
-    }
+  const cells = new Map(begun.map((task, cell) => [task, cell]));
+  for (const task of tasks.values()) {
+    const cell = cells.get(task);
+    journal.adopt({ ...task, ...(cell !== undefined && { cell }) });
   }
   journal.start();
   if (others.length > 0) {
-    const copied = copyForeign(journal, taken, others, tombstoneFiles);
+    const copied = copyForeign(
+      journal,
+      taken.filter((task) => tasks.get(task.taskId) === task),
+      others,
+      tombstoneFiles,
+    );
     detach(logger, 'taking over the journals of other hosts', copied);
     // A full disk must not keep the agent from starting; what was taken over is then copied as soon as there is room.
     await journal.settledOrFull(copied);
   }
   return { journal, recovered: [...tasks.values()].map(recoveredTask), notices };
+}
+
+/** A task that was started and is not among those that had begun waits again, as if it had not been started. */
+function begunOrNot(
+  replayed: ReadonlyMap<string, ReplayedTask>,
+  begun: ReadonlySet<string> | undefined,
+): Map<string, ReplayedTask> {
+  const tasks = new Map(replayed);
+  for (const task of replayed.values()) {
+    if (task.state === 'started' && begun?.has(taskKey(task.taskId).toString('hex')) === false) {
+      tasks.set(task.taskId, { ...task, state: 'received', attempts: task.attempts - 1 });
+    }
+  }
+  return tasks;
 }
 
 /** Whether another host's record of a task says more than what is known of it. */

@@ -19,6 +19,8 @@ export interface LiveTask {
   /** The result, until it is durable. */
   pendingResult: { readonly result: JournalResult; readonly commit: Commit } | undefined;
   doneSettled: Promise<void> | undefined;
+  /** Its place in the table of running tasks. */
+  cell: number | undefined;
 }
 
 /** Says where the state of a task begins now; that segment must stay until it moves on. */
@@ -40,6 +42,7 @@ export function newLiveTask(task: ReceivedTask, started: boolean): LiveTask {
     body: undefined,
     pendingResult: undefined,
     doneSettled: undefined,
+    cell: undefined,
   };
 }
 

@@ -41,6 +41,7 @@ import {
   recordBytes,
   type EncodedRecord,
 } from './record.ts';
+import type { RunningTable } from './running-table.ts';
 import { SegmentUpkeep } from './segment-upkeep.ts';
 import { expectRecord, type RecordLocation, type Segment } from './segment.ts';
 import { taskKey } from './task-id.ts';
@@ -64,6 +65,7 @@ export interface TaskJournalParts {
   readonly bodyCacheBytesMax: number;
   readonly tombstones: TombstoneTable;
   readonly tombstoneFiles: TombstoneFiles;
+  readonly running: RunningTable;
   /** Oldest first; the writer's new segments are appended by whoever creates them. */
   readonly segments: Segment[];
 }
@@ -173,6 +175,12 @@ export class TaskJournal implements Journal {
     await this.#append(encodeStarted(taskId, live.attempts), () => undefined);
   }
 
+  begun(taskId: string): void {
+    const live = this.#known(taskId);
+    // A second attempt keeps the cell of the first.
+    live.cell ??= this.#parts.running.begin(taskKey(taskId));
+  }
+
   async done(taskId: string, result: JournalResult): Promise<void> {
     const live = this.#known(taskId);
     if (live.doneSettled !== undefined || live.state === 'done') {
@@ -192,6 +200,7 @@ export class TaskJournal implements Journal {
         written: (location) => {
           pin(live, location);
           live.pendingResult = undefined;
+          this.#freeCell(live);
           resolve();
         },
         refused: (error) => {
@@ -251,7 +260,10 @@ export class TaskJournal implements Journal {
       tasks.map((live) => live.taskId),
     );
     await this.#append(record, () => {
-      tasks.forEach(unpin);
+      for (const live of tasks) {
+        unpin(live);
+        this.#freeCell(live);
+      }
     });
   }
 
@@ -290,6 +302,7 @@ export class TaskJournal implements Journal {
     attempts: number;
     meta: string;
     location: RecordLocation;
+    cell?: number;
   }): void {
     const live: LiveTask = {
       ...task,
@@ -297,6 +310,7 @@ export class TaskJournal implements Journal {
       body: undefined,
       pendingResult: undefined,
       doneSettled: task.state === 'done' ? Promise.resolve() : undefined,
+      cell: task.cell,
     };
     const known = this.#live.get(task.taskId);
     if (known !== undefined) {
@@ -368,6 +382,7 @@ export class TaskJournal implements Journal {
         for (const live of tasks) {
           segment.confirmedKeys.push(taskKey(live.taskId));
           unpin(live);
+          this.#freeCell(live);
         }
       },
       refused: (error) => {
@@ -432,6 +447,13 @@ export class TaskJournal implements Journal {
     });
   }
 
+  #freeCell(live: LiveTask): void {
+    if (live.cell !== undefined) {
+      this.#parts.running.free(live.cell);
+      live.cell = undefined;
+    }
+  }
+
   #known(taskId: string): LiveTask {
     const live = this.#live.get(taskId);
     if (live === undefined) {
@@ -489,6 +511,7 @@ export class TaskJournal implements Journal {
     await this.#writer.close();
     await this.#upkeep.finish();
     await this.#parts.tombstoneFiles.close();
+    this.#parts.running.close();
     for (const segment of this.#parts.segments) {
       await segment.close();
     }

@@ -38,6 +38,7 @@ import { ChannelPublisher } from './publisher.ts';
 
 export type { ConnectionClosed } from './channel-life.ts';
 
+const CALLED_OFF = 'the attempt was called off';
 const CONNECT_TIMEOUT_MS = 10_000;
 const HEARTBEAT_S = 10;
 /** Longest time that `close` takes; then the socket is dropped. */
@@ -97,19 +98,20 @@ export interface AmqpConnection {
 export async function dialAmqp(options: AmqpDialOptions): Promise<AmqpConnection> {
   const address = parseBrokerUrl(options.url);
   const limitMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+  if (options.signal?.aborted === true) {
+    // Node connects a socket whose signal has been aborted before, and never closes it.
+    throw unreachable(address, CALLED_OFF, undefined);
+  }
   // Destroys the socket in whatever stage of the handshake it is (K1).
   const abort = new AbortController();
   const cancel = (): void => {
-    abort.abort(unreachable(address, 'the attempt was called off', undefined));
+    abort.abort(unreachable(address, CALLED_OFF, undefined));
   };
   const timer = systemClock.after(limitMs, () => {
     const what = `no complete answer within ${limitMs} ms; check that the port is the broker's AMQP port`;
     abort.abort(unreachable(address, what, undefined));
   });
   options.signal?.addEventListener('abort', cancel, { once: true });
-  if (options.signal?.aborted === true) {
-    cancel();
-  }
   const socketOptions = {
     noDelay: true,
     clientProperties: { connection_name: options.connectionName },

@@ -1,0 +1,146 @@
+/**
+ * Which tasks were handed to a worker and have no durable result yet: one small file with a cell for each.
+ *
+ * STARTED is made durable ahead of time, so that a free worker never waits for the disk; only this table tells whether a task
+ * that may run has really begun (I5). A cell is written, not synced, right before the task is handed over: what was written
+ * outlives the process, though not the machine. So after `kill -9` the table is exact, and after a reboot (another boot id), or
+ * when there is no table, every started task counts as begun. A table that cannot be kept is deleted, which is the safe side.
+ *
+ *   offset 0    8 bytes magic, 36 bytes boot id, zeros up to HEADER_BYTES
+ *   then        CELL_COUNT cells of 16 bytes: a task's key, or zeros
+ */
+import {
+  closeSync,
+  fdatasyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+
+import { errorCode } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+
+const MAGIC = Buffer.from('OPRUN01\n', 'latin1');
+const BOOT_ID_BYTES = 36;
+const HEADER_BYTES = 64;
+const KEY_BYTES = 16;
+/** More than can run at once: results that wait for a full disk keep their cells. 64 KiB on disk. */
+const CELL_COUNT = 4096;
+const TABLE_BYTES = HEADER_BYTES + CELL_COUNT * KEY_BYTES;
+
+/** Keys (hex) of the tasks that had begun when the last run ended; undefined when that cannot be told. */
+export function readBegunTasks(path: string, bootId: string): ReadonlySet<string> | undefined {
+  let content: Buffer;
+  try {
+    content = readFileSync(path);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') {
+      return undefined;
+    }
+    throw error;
+  }
+  if (content.length !== TABLE_BYTES || !content.subarray(0, HEADER_BYTES).equals(header(bootId))) {
+    return undefined;
+  }
+  const keys = new Set<string>();
+  for (let offset = HEADER_BYTES; offset < TABLE_BYTES; offset += KEY_BYTES) {
+    keys.add(content.toString('hex', offset, offset + KEY_BYTES));
+  }
+  return keys;
+}
+
+/** The table of the running agent. */
+export class RunningTable {
+  readonly #path: string;
+  readonly #logger: Logger;
+  readonly #freeCells: number[] = [];
+  #descriptor: number | undefined;
+
+  /** Replaces the table of the last run by one that holds `begun`: tasks that are still without a result. */
+  constructor(path: string, bootId: string, begun: readonly string[], logger: Logger) {
+    this.#path = path;
+    this.#logger = logger;
+    for (let cell = CELL_COUNT - 1; cell >= begun.length; cell -= 1) {
+      this.#freeCells.push(cell);
+    }
+    const content = Buffer.alloc(TABLE_BYTES);
+    header(bootId).copy(content);
+    begun.slice(0, CELL_COUNT).forEach((key, cell) => {
+      content.write(key, HEADER_BYTES + cell * KEY_BYTES, 'hex');
+    });
+    try {
+      if (begun.length <= CELL_COUNT) {
+        this.#descriptor = writeWhole(path, content);
+      } else {
+        this.#giveUp('more tasks had begun than the table holds');
+      }
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+
+  /** Notes that a task is handed over now; returns its cell, or undefined when there is no table. */
+  begin(key: Buffer): number | undefined {
+    if (this.#descriptor === undefined) {
+      return undefined;
+    }
+    const cell = this.#freeCells.pop();
+    if (cell === undefined) {
+      this.#giveUp('it is full');
+      return undefined;
+    }
+    try {
+      // Overwrites in place, which takes no room on the disk.
+      writeSync(this.#descriptor, key, 0, KEY_BYTES, HEADER_BYTES + cell * KEY_BYTES);
+    } catch (error) {
+      this.#giveUp(error);
+    }
+    return cell;
+  }
+
+  /** The cell may be used again: its task has a durable result, or is gone. What stands in it does no harm until then. */
+  free(cell: number): void {
+    this.#freeCells.push(cell);
+  }
+
+  close(): void {
+    if (this.#descriptor !== undefined) {
+      closeSync(this.#descriptor);
+      this.#descriptor = undefined;
+    }
+  }
+
+  #giveUp(reason: unknown): void {
+    this.close();
+    rmSync(this.#path, { force: true });
+    this.#logger.warn(
+      { reason },
+      'the table of running tasks cannot be kept: after a crash every started task counts as begun',
+    );
+  }
+}
+
+function header(bootId: string): Buffer {
+  const bytes = Buffer.alloc(HEADER_BYTES);
+  MAGIC.copy(bytes);
+  bytes.write(bootId.slice(0, BOOT_ID_BYTES), MAGIC.length, 'latin1');
+  return bytes;
+}
+
+/** Writes a file whole or not at all; returns its descriptor, open for writing. */
+function writeWhole(path: string, content: Buffer): number {
+  const draft = `${path}.new`;
+  const descriptor = openSync(draft, 'w', 0o600);
+  try {
+    writeSync(descriptor, content, 0, content.length, 0);
+    fdatasyncSync(descriptor);
+    renameSync(draft, path);
+  } catch (error) {
+    closeSync(descriptor);
+    rmSync(draft, { force: true });
+    throw error;
+  }
+  return descriptor;
+}

@@ -1,0 +1,99 @@
+/** Which started tasks had begun: after the death of the process this is known exactly, after a reboot it is not assumed. */
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { JournalFixture, makeTask } from '../support/journal-fixture.ts';
+
+const BOOT = 'b0072000-0000-4000-8000-000000000001';
+const OTHER_BOOT = 'b0072000-0000-4000-8000-000000000002';
+
+describe('tasks that were started ahead of time', () => {
+  const fixture = new JournalFixture();
+
+  afterEach(async () => {
+    await fixture.release();
+  });
+
+  /** Leaves one task armed, one begun and one finished; the journal is not closed, as after kill -9. */
+  async function crashed(
+    directory: string,
+  ): Promise<{ armed: string; begun: string; done: string }> {
+    const { journal } = await fixture.open(directory, { bootId: BOOT });
+    const [armed, begun, done] = [makeTask(), makeTask(), makeTask()];
+    await journal.received(armed, false);
+    await journal.started(armed.taskId);
+    await journal.received(begun, true);
+    journal.begun(begun.taskId);
+    await journal.received(done, true);
+    journal.begun(done.taskId);
+    await journal.done(done.taskId, { body: Buffer.from('result'), headers: {} });
+    return { armed: armed.taskId, begun: begun.taskId, done: done.taskId };
+  }
+
+  async function statesAfter(
+    directory: string,
+    options: { bootId?: string } = {},
+  ): Promise<Map<string, string>> {
+    const { recovered } = await fixture.open(directory, { epoch: 2, bootId: BOOT, ...options });
+    return new Map(
+      recovered.map(({ taskId, state, attempts }) => [taskId, `${state} ${attempts}`]),
+    );
+  }
+
+  it('wait again when they had not begun, and are told apart from those that had', async () => {
+    const directory = await fixture.directory();
+    const ids = await crashed(directory);
+    const states = await statesAfter(directory);
+    assert.equal(states.get(ids.armed), 'received 0');
+    assert.equal(states.get(ids.begun), 'started 1');
+    assert.equal(states.get(ids.done), 'done 1');
+  });
+
+  it('all count as begun after a reboot', async () => {
+    const directory = await fixture.directory();
+    const ids = await crashed(directory);
+    const states = await statesAfter(directory, { bootId: OTHER_BOOT });
+    assert.equal(states.get(ids.armed), 'started 1');
+    assert.equal(states.get(ids.begun), 'started 1');
+  });
+
+  it('all count as begun when the table is missing', async () => {
+    const directory = await fixture.directory();
+    const ids = await crashed(directory);
+    await rm(join(directory, 'node-a', 'running'));
+    assert.equal((await statesAfter(directory)).get(ids.armed), 'started 1');
+  });
+
+  it('are still known as begun when the next run dies before it has decided about them', async () => {
+    const directory = await fixture.directory();
+    const ids = await crashed(directory);
+    await fixture.open(directory, { epoch: 2, bootId: BOOT });
+    const { recovered } = await fixture.open(directory, { epoch: 3, bootId: BOOT });
+    assert.equal(recovered.find(({ taskId }) => taskId === ids.begun)?.state, 'started');
+    assert.equal(recovered.find(({ taskId }) => taskId === ids.armed)?.state, 'received');
+  });
+
+  it('keep their cell until the result is durable, however many run', async () => {
+    const directory = await fixture.directory();
+    const { journal } = await fixture.open(directory, { bootId: BOOT });
+    const first = makeTask();
+    await journal.received(first, true);
+    journal.begun(first.taskId);
+    for (let count = 0; count < 5000; count += 100) {
+      const tasks = Array.from({ length: 100 }, () => makeTask());
+      await Promise.all(
+        tasks.map(async (task) => {
+          await journal.received(task, true);
+        }),
+      );
+      const results = tasks.map(async ({ taskId }) => {
+        journal.begun(taskId);
+        await journal.done(taskId, { body: Buffer.alloc(1), headers: {} });
+        journal.confirmed(taskId);
+      });
+      await Promise.all(results);
+    }
+    assert.equal((await statesAfter(directory)).get(first.taskId), 'started 1');
+  });
+});
