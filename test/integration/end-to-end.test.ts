@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { packTask } from '../../src/protocol/messages.ts';
@@ -197,20 +198,34 @@ describe('hub, agent and SDK together', function () {
     assert.deepEqual(await commandLinesWith('sleep\0' + '4242'), []);
   });
 
-  it('fails Python tasks by name when the interpreter does not exist, and runs JavaScript all the same', async () => {
-    await stack.configureAgent('broken', { python: '/nonexistent/python3' });
+  it('refuses an interpreter that does not exist before anything is started', async () => {
+    const outcome = await stack.agentCommand(
+      'configure',
+      'none',
+      '--python',
+      '/nonexistent/python3',
+    );
+    assert.equal(outcome.code, 78);
+    assert.match(outcome.stderr, /python.*\/nonexistent\/python3.*no such file/);
+  });
+
+  it('fails Python tasks with what an interpreter that does not start said, and runs JavaScript all the same', async () => {
+    const python = join(stack.home, 'broken-python');
+    await writeFile(python, '#!/bin/sh\necho "broken installation" >&2\nexit 1\n', { mode: 0o755 });
+    await stack.configureAgent('broken', { python });
     const endpointId = await stack.startAgent('broken');
-    await using broken = new Executor({ client, endpointId });
+    const broken = new Executor({ client, endpointId });
     try {
       const fine = await client.registerPythonFunction('def fine():\n    return "fine"\n');
       const failure = await failureOf(broken.submitToRegisteredFunction(fine, []));
       assert.equal(failure.code, 'WORKER_START_FAILED');
-      assert.match(failure.message, /\/nonexistent\/python3/);
+      assert.match(failure.message, /broken installation/);
       assert.equal(await broken.submit(() => 'fine'), 'fine');
       const status = await stack.agentCommand('status', 'broken', '--json');
       const { degraded } = JSON.parse(status.stdout) as { degraded: Record<string, string> };
-      assert.match(degraded['python'] ?? '', /\/nonexistent\/python3/);
+      assert.match(degraded['python'] ?? '', /broken installation/);
     } finally {
+      await broken.shutdown();
       await stack.stopAgent('broken');
     }
   });
