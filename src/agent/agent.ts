@@ -33,6 +33,7 @@ import { Registrar } from './registration.ts';
 import type { Registration } from './registration.ts';
 import { ResultOutbox } from './result-outbox.ts';
 import { startScheduledJobs } from './scheduled-jobs.ts';
+import { packFailure } from './task-failure.ts';
 import { TaskStatuses } from './task-statuses.ts';
 import { WorkerHost } from './worker-host.ts';
 
@@ -127,6 +128,7 @@ export class Agent {
       this.#phase = 'running';
     } catch (error) {
       await this.#releases.release();
+      await this.#releaseLease();
       throw error;
     }
   }
@@ -244,6 +246,14 @@ export class Agent {
       logger.child({ component: 'outbox' }),
       (taskId) => {
         dispatcher.onConfirmed(taskId);
+      },
+      (taskId, reason) => {
+        const message = `the task ended, but its result could not be read back from the agent's journal (${reason}); submit it again`;
+        const endedAt = BigInt(Math.trunc(clock.now())) * 1_000_000n;
+        return {
+          body: packFailure(taskId, { code: 'RESULT_UNREADABLE', message }, endedAt),
+          headers: {},
+        };
       },
     );
     const dispatcher: Dispatcher = new Dispatcher({

@@ -32,7 +32,7 @@ import type {
 } from '../protocol/host-frames.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
-import { readDelivery } from './incoming-task.ts';
+import { languageNotAvailable, readDelivery } from './incoming-task.ts';
 import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
 import type { Journal, RecoveredTask } from './journal/journal.ts';
 import type { ResultOutbox } from './result-outbox.ts';
@@ -48,6 +48,10 @@ const ARMED_PER_SLOT = 4;
 const SHORT_TASK_MS = 200;
 /** Weight of the last run in the average. */
 const AVERAGE_WEIGHT = 0.1;
+/** Bytes of a result's header that carries captured output. */
+const OUTPUT_HEADER_BYTES_MAX = 48 * 1024;
+/** Longest delay that a timer can hold: a longer one would end at once. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 /** Armed tasks keep their body in memory; a larger one is read back when its turn comes. */
 const ARMED_BODY_BYTES_MAX = 64 * 1024;
 
@@ -117,7 +121,7 @@ export class Dispatcher {
   readonly #tasks = new Map<string, LiveTask>();
   readonly #waiting: Record<Language, LiveTask[]> = { javascript: [], python: [] };
   /** Started as far as the journal is concerned, and ready to be handed over, in order. */
-  readonly #armed: Record<Language, { task: LiveTask; body: Buffer }[]> = {
+  readonly #armed: Record<Language, { task: LiveTask; body: Buffer | undefined }[]> = {
     javascript: [],
     python: [],
   };
@@ -130,6 +134,8 @@ export class Dispatcher {
   /** Why no worker of a language can be started. */
   readonly #degraded = new Map<Language, string>();
   #pending: PendingDelivery[] = [];
+  /** Consumers that have ended: what they delivered will come again. */
+  readonly #forgotten = new WeakSet<AmqpConsumer>();
   #pendingTimer: Timer | undefined;
   #acceptingCount = 0;
   #succeeded = 0;
@@ -184,8 +190,13 @@ export class Dispatcher {
         accepted: Promise.resolve(),
       };
       this.#tasks.set(taskId, task);
+      const { refusal, language } = task.meta;
       if (state === 'done') {
         this.#options.outbox.republish(taskId);
+      } else if (refusal !== undefined) {
+        this.#fail(task, refusal);
+      } else if (this.#options.rules.places[language] === 0) {
+        this.#fail(task, languageNotAvailable(language));
       } else if (state === 'received' || attempts <= this.#retriesOf(task)) {
         this.#waiting[task.meta.language].push(task);
       } else {
@@ -212,22 +223,13 @@ export class Dispatcher {
     if (this.#isDuplicate(taskId, delivery, consumer)) {
       return;
     }
-    if (incoming.kind === 'refused') {
-      const meta: TaskMeta = { functionId: '', language: 'python' };
-      this.#accept({ delivery, consumer, taskId, meta, since: 0 }, (task) => {
-        this.#options.logger.info({ taskId, code: incoming.failure.code }, 'refused a task');
-        this.#fail(task, incoming.failure);
-      });
-      return;
-    }
-    const pending = {
-      delivery,
-      consumer,
-      taskId,
-      meta: incoming.meta,
-      since: this.#options.clock.monotonicMs(),
-    };
-    if (this.#journalFull || this.#quiesced || !this.#hasPlace(incoming.meta.language)) {
+    const meta: TaskMeta =
+      incoming.kind === 'refused'
+        ? { functionId: '', language: 'python', refusal: incoming.failure }
+        : incoming.meta;
+    const since = this.#options.clock.monotonicMs();
+    const pending = { delivery, consumer, taskId, meta, since };
+    if (this.#journalFull || this.#quiesced || !this.#mayTake(meta)) {
       this.#pending.push(pending);
       this.#armPendingTimer();
     } else {
@@ -237,6 +239,7 @@ export class Dispatcher {
 
   /** The consumer has ended: its deliveries cannot be acked any more and will come again. */
   forget(consumer: AmqpConsumer): void {
+    this.#forgotten.add(consumer);
     this.#pending = this.#pending.filter((pending) => pending.consumer !== consumer);
     this.#armPendingTimer();
   }
@@ -351,6 +354,8 @@ export class Dispatcher {
         this.#fail(task, failure);
       }
     }
+    // What is pending at the broker's side gets its place now, and its failure.
+    this.#pump();
   }
 
   #isDuplicate(taskId: string, delivery: Delivery, consumer: AmqpConsumer): boolean {
@@ -425,10 +430,22 @@ export class Dispatcher {
     );
   }
 
+  /** A refused task needs no place: it ends as soon as it is durable. */
+  #mayTake(meta: TaskMeta): boolean {
+    return meta.refusal !== undefined || this.#hasPlace(meta.language);
+  }
+
   /** Gives a delivery a slot or a place of the reserve. */
   #take(pending: PendingDelivery): void {
-    const { language } = pending.meta;
+    const { language, refusal } = pending.meta;
     const { body } = pending.delivery;
+    if (refusal !== undefined) {
+      this.#accept(pending, (task) => {
+        this.#options.logger.info({ taskId: task.taskId, code: refusal.code }, 'refused a task');
+        this.#fail(task, refusal);
+      });
+      return;
+    }
     if (
       !this.#hasSlot(language) &&
       this.#waiting[language].length === 0 &&
@@ -499,22 +516,42 @@ export class Dispatcher {
         next(task);
       },
       (error: unknown) => {
-        this.#tasks.delete(taskId);
-        if (as === 'started') {
-          this.#running[meta.language] -= 1;
-        } else if (as === 'armed') {
-          this.#arming[meta.language] -= 1;
-        } else {
-          this.#acceptingCount -= 1;
-        }
-        this.#options.logger.error(
-          { taskId, reason: errorText(error) },
-          'task could not be journalled, not accepted',
-        );
-        this.#onJournalFull(true);
-        this.#pending.push(pending);
+        this.#onNotAccepted(task, pending, as, error);
       },
     );
+  }
+
+  /** The journal did not take it: the delivery waits for room, or goes back to the broker. */
+  #onNotAccepted(
+    task: LiveTask,
+    pending: PendingDelivery,
+    as: 'received' | 'armed' | 'started',
+    error: unknown,
+  ): void {
+    const { taskId, meta, delivery, consumer } = pending;
+    if (this.#tasks.get(taskId) === task) {
+      this.#tasks.delete(taskId);
+    }
+    if (as === 'started') {
+      this.#leaveSlot(task);
+    } else if (as === 'armed') {
+      this.#arming[meta.language] -= 1;
+    } else {
+      this.#acceptingCount -= 1;
+    }
+    const { journal, logger } = this.#options;
+    logger.error(
+      { taskId, reason: errorText(error) },
+      'task could not be journalled, not accepted',
+    );
+    if (journal.stats.full && !this.#quiesced && !this.#forgotten.has(consumer)) {
+      this.#pending.push(pending);
+      this.#armPendingTimer();
+      this.#onJournalFull(true);
+    } else {
+      consumer.requeue(delivery.deliveryTag);
+    }
+    this.#pump();
   }
 
   /** Starts what waits and accepts what is pending, as far as there is room. */
@@ -525,24 +562,35 @@ export class Dispatcher {
     for (const language of LANGUAGES) {
       this.#fillSlots(language);
     }
-    if (this.#journalFull || this.#pending.length === 0) {
+    if (this.#journalFull) {
       return;
     }
+    if (this.#pending.length > 0) {
+      this.#takePending();
+    }
+    if (this.#pending.length === 0 && LANGUAGES.some((language) => this.#hasPlace(language))) {
+      this.#options.resumeConsuming('no-place');
+    }
+  }
+
+  #takePending(): void {
+    const before = this.#pending;
+    this.#pending = [];
     const left: PendingDelivery[] = [];
-    for (const pending of this.#pending) {
-      if (this.#hasPlace(pending.meta.language)) {
+    for (const pending of before) {
+      // Accepted from another delivery meanwhile, or delivered twice.
+      if (this.#isDuplicate(pending.taskId, pending.delivery, pending.consumer)) {
+        continue;
+      }
+      if (this.#mayTake(pending.meta)) {
         this.#take(pending);
       } else {
         left.push(pending);
       }
     }
-    const freed = left.length < this.#pending.length;
-    this.#pending = left;
-    if (freed) {
+    this.#pending = [...left, ...this.#pending];
+    if (left.length < before.length) {
       this.#armPendingTimer();
-    }
-    if (left.length === 0) {
-      this.#options.resumeConsuming('no-place');
     }
   }
 
@@ -553,7 +601,7 @@ export class Dispatcher {
       const armed = this.#armed[language].shift();
       if (armed !== undefined) {
         this.#running[language] += 1;
-        this.#giveToHost(armed.task, armed.body);
+        this.#startArmed(armed.task, armed.body);
         continue;
       }
       const next = this.#arming[language] === 0 ? waiting.shift() : undefined;
@@ -587,8 +635,19 @@ export class Dispatcher {
 
   #onArmed(task: LiveTask, body: Buffer): void {
     task.phase = 'armed';
-    this.#armed[task.meta.language].push({ task, body });
+    const kept = body.length <= ARMED_BODY_BYTES_MAX ? body : undefined;
+    this.#armed[task.meta.language].push({ task, body: kept });
     this.#pump();
+  }
+
+  #startArmed(task: LiveTask, body: Buffer | undefined): void {
+    if (body !== undefined) {
+      this.#giveToHost(task, body);
+      return;
+    }
+    task.phase = 'starting';
+    const read = this.#orFail(task, this.#options.journal.readTask(task.taskId));
+    this.#giveWhenRead(task, read);
   }
 
   #noteRunTime({ meta, begunAtMs }: LiveTask): void {
@@ -601,36 +660,44 @@ export class Dispatcher {
     task.phase = 'starting';
     task.attempts += 1;
     this.#running[task.meta.language] += 1;
-    const started = this.#readAndStart(task).then((body) => {
+    this.#giveWhenRead(task, this.#readAndStart(task));
+  }
+
+  #giveWhenRead(task: LiveTask, read: Promise<Buffer | undefined>): void {
+    const given = read.then((body) => {
       if (body !== undefined && task.phase === 'starting') {
         this.#giveToHost(task, body);
       }
+      this.#pump();
     });
-    detach(this.#options.logger, 'starting a task', started);
+    detach(this.#options.logger, 'starting a task', given);
   }
 
   /** Makes STARTED durable and reads the body back; undefined when that failed and the task was failed by name. */
   async #readAndStart(task: LiveTask): Promise<Buffer | undefined> {
-    const { journal, logger } = this.#options;
+    const { journal } = this.#options;
+    const read = Promise.all([journal.readTask(task.taskId), journal.started(task.taskId)]);
+    return await this.#orFail(
+      task,
+      read.then(([body]) => body),
+    );
+  }
+
+  /** A body from the journal, or undefined after the task was failed by name because there is none. */
+  async #orFail(task: LiveTask, read: Promise<Buffer>): Promise<Buffer | undefined> {
     const { phase } = task;
     try {
-      const [body] = await Promise.all([
-        journal.readTask(task.taskId),
-        journal.started(task.taskId),
-      ]);
-      return body;
+      return await read;
     } catch (error) {
-      logger.error(
-        { taskId: task.taskId, reason: errorText(error) },
-        'task could not be started from the journal',
-      );
+      const reason = errorText(error);
+      this.#options.logger.error({ taskId: task.taskId, reason }, 'task could not be read back');
       if (task.phase === phase) {
         if (phase === 'starting') {
           this.#leaveSlot(task);
         }
         this.#fail(task, {
           code: 'ENVELOPE_INVALID',
-          message: `the agent could not read this task back from its journal: ${errorText(error)}`,
+          message: `the agent could not read this task back from its journal: ${reason}`,
         });
       }
       return undefined;
@@ -751,7 +818,10 @@ export class Dispatcher {
 
   #timeoutOf(task: LiveTask): number {
     const walltimeS = task.meta.resourceSpecification?.['walltime'];
-    const ownMs = typeof walltimeS === 'number' && walltimeS > 0 ? walltimeS * 1000 : 0;
+    const ownMs =
+      typeof walltimeS === 'number' && walltimeS > 0
+        ? Math.min(walltimeS * 1000, TIMEOUT_MS_MAX)
+        : 0;
     const limitMs = this.#options.taskTimeoutMs;
     return ownMs > 0 && limitMs > 0 ? Math.min(ownMs, limitMs) : Math.max(ownMs, limitMs);
   }
@@ -797,6 +867,24 @@ export class Dispatcher {
   }
 }
 
+/**
+ * The captured output as a header. amqplib encodes all headers of a message into 64 KiB, and what is not plain text grows when it is
+ * escaped, so the tails are halved until they fit.
+ */
 function outputHeaders(output: TaskOutput | undefined): Readonly<Record<string, unknown>> {
-  return output === undefined ? {} : { [TASK_OUTPUT_HEADER]: JSON.stringify(output) };
+  if (output === undefined) {
+    return {};
+  }
+  let kept = output;
+  let json = JSON.stringify(kept);
+  while (Buffer.byteLength(json) > OUTPUT_HEADER_BYTES_MAX) {
+    const { stdout, stderr } = kept;
+    kept = {
+      ...(stdout !== undefined && { stdout: stdout.slice(Math.ceil(stdout.length / 2)) }),
+      ...(stderr !== undefined && { stderr: stderr.slice(Math.ceil(stderr.length / 2)) }),
+      truncated: true,
+    };
+    json = JSON.stringify(kept);
+  }
+  return { [TASK_OUTPUT_HEADER]: json };
 }

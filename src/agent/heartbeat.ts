@@ -57,6 +57,9 @@ export class Heartbeat {
 
   /** Tells where to publish from now on, and reports at once. @throws UnavailableError when the report is not confirmed. */
   async begin(route: Route): Promise<void> {
+    if (this.#stopped) {
+      return;
+    }
     this.#route = route;
     await this.#publish(true);
     this.#armTimer();

@@ -22,6 +22,8 @@ export interface TaskMeta {
   readonly language: Language;
   readonly resultSerializers?: readonly string[];
   readonly resourceSpecification?: Readonly<Record<string, unknown>>;
+  /** The task may not run here and ends in this failure; kept, so that a restart does not forget it. */
+  readonly refusal?: TaskFailure;
 }
 
 /** Outcome of reading a delivery. */
@@ -97,11 +99,7 @@ function readMeta(
     );
   }
   if (rules.places[language] === 0) {
-    const setting = language === 'javascript' ? 'javascript_threads' : 'python_interpreters';
-    return refuse(
-      'LANGUAGE_NOT_AVAILABLE',
-      `this endpoint runs no ${language} functions: its operator can set ${setting} to 1 or more and restart the agent`,
-    );
+    return { kind: 'refused', taskId, failure: languageNotAvailable(language) };
   }
   const resourceSpecification = readResourceSpecification(
     delivery.headers[RESOURCE_SPECIFICATION_HEADER],
@@ -116,6 +114,15 @@ function readMeta(
       ...(resourceSpecification !== undefined && { resourceSpecification }),
       ...(resultSerializers !== undefined && { resultSerializers }),
     },
+  };
+}
+
+/** The failure of a task in a language for which this endpoint has no workers. */
+export function languageNotAvailable(language: Language): TaskFailure {
+  const setting = language === 'javascript' ? 'javascript_threads' : 'python_interpreters';
+  return {
+    code: 'LANGUAGE_NOT_AVAILABLE',
+    message: `this endpoint runs no ${language} functions: its operator can set ${setting} to 1 or more and restart the agent`,
   };
 }
 

@@ -127,10 +127,13 @@ export class Registrar {
     };
     this.#current = registration;
     this.#lastFailure = undefined;
-    await this.#options.saveRegistration({
-      endpointId: registration.endpointId,
-      epoch: registration.epoch,
-    });
+    const { endpointId: id, epoch } = registration;
+    try {
+      await this.#options.saveRegistration({ endpointId: id, epoch });
+    } catch (error) {
+      // The grant stands: asking again would only fence ourselves. Without the file the next start may have to wait for the lease.
+      this.#logger.warn({ reason: errorText(error) }, 'the registration could not be saved');
+    }
     this.#logger.info(
       { endpointId: registration.endpointId, epoch: registration.epoch },
       'registered',

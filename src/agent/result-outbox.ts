@@ -20,7 +20,7 @@ const WINDOW_BYTES = 64 * 1024 * 1024;
 const RETURNED_RETRY_MS = 5_000;
 
 /** A result on its way out. */
-interface Outgoing {
+export interface OutgoingResult {
   readonly body: Buffer;
   readonly headers: Readonly<Record<string, unknown>>;
 }
@@ -37,6 +37,7 @@ export class ResultOutbox {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onConfirmed: (taskId: string) => void;
+  readonly #onUnreadable: (taskId: string, reason: string) => OutgoingResult;
   #route: Route | undefined;
   #inFlightCount = 0;
   #inFlightBytes = 0;
@@ -46,12 +47,15 @@ export class ResultOutbox {
   #retryTimer: Timer | undefined;
   readonly #settled: (() => void)[] = [];
 
+  /** `onUnreadable` makes the failure that takes the place of a result that the journal cannot give back (I2). */
   constructor(
     journal: Journal,
     clock: Clock,
     logger: Logger,
     onConfirmed: (taskId: string) => void,
+    onUnreadable: (taskId: string, reason: string) => OutgoingResult,
   ) {
+    this.#onUnreadable = onUnreadable;
     this.#journal = journal;
     this.#clock = clock;
     this.#logger = logger;
@@ -75,7 +79,7 @@ export class ResultOutbox {
   }
 
   /** Publishes a result, now if possible. `durable` resolves when the journal can give it back. */
-  publish(taskId: string, result: Outgoing, durable: Promise<void>): void {
+  publish(taskId: string, result: OutgoingResult, durable: Promise<void>): void {
     if (this.#route === undefined || this.#backlog.size > 0 || !this.#hasRoom()) {
       this.#backlog.set(taskId, durable);
       this.#pump();
@@ -110,7 +114,12 @@ export class ResultOutbox {
     return this.#inFlightCount < WINDOW_COUNT && this.#inFlightBytes < WINDOW_BYTES;
   }
 
-  #send(route: Route, taskId: string, { body, headers }: Outgoing, durable: Promise<void>): void {
+  #send(
+    route: Route,
+    taskId: string,
+    { body, headers }: OutgoingResult,
+    durable: Promise<void>,
+  ): void {
     this.#inFlightCount += 1;
     this.#inFlightBytes += body.length;
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
@@ -164,29 +173,42 @@ export class ResultOutbox {
   #pump(): void {
     if (!this.#pumping && this.#backlog.size > 0) {
       this.#pumping = true;
-      detach(
-        this.#logger,
-        'publishing results from the journal',
-        this.#drainBacklog().finally(() => {
-          this.#pumping = false;
-        }),
-      );
+      detach(this.#logger, 'publishing results from the journal', this.#drainBacklog());
     }
   }
 
   async #drainBacklog(): Promise<void> {
-    for (const [taskId, durable] of this.#backlog) {
-      if (this.#route === undefined || !this.#hasRoom() || this.#retryTimer !== undefined) {
-        return;
+    try {
+      for (const [taskId, durable] of this.#backlog) {
+        if (this.#route === undefined || !this.#hasRoom() || this.#retryTimer !== undefined) {
+          return;
+        }
+        const result = await this.#readBack(taskId, durable);
+        const route = this.#route as Route | undefined;
+        if (route === undefined) {
+          return;
+        }
+        this.#backlog.delete(taskId);
+        this.#send(route, taskId, result, durable);
       }
-      await durable;
-      const result = await this.#journal.readResult(taskId);
-      const route = this.#route as Route | undefined;
-      if (route === undefined) {
-        return;
-      }
-      this.#backlog.delete(taskId);
-      this.#send(route, taskId, result, durable);
+    } finally {
+      // Here and not in a later turn: a wake-up in between would be lost.
+      this.#pumping = false;
+    }
+  }
+
+  /** One result that cannot be read must not hold up the others, nor leave its task in silence. */
+  async #readBack(taskId: string, durable: Promise<void>): Promise<OutgoingResult> {
+    try {
+      // A result that the disk refused is still in memory.
+      await durable.catch((error: unknown) => {
+        this.#logger.debug({ taskId, reason: errorText(error) }, 'result is not on disk');
+      });
+      return await this.#journal.readResult(taskId);
+    } catch (error) {
+      const reason = errorText(error);
+      this.#logger.error({ taskId, reason }, 'result could not be read back, publishing a failure');
+      return this.#onUnreadable(taskId, reason);
     }
   }
 }

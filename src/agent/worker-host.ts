@@ -70,6 +70,8 @@ export class WorkerHost {
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #socket: Socket | undefined;
+  /** Every open connection, also those that have not said who they are. */
+  readonly #sockets = new Set<Socket>();
   #token = '';
   #helloTimer: Timer | undefined;
   #respawnTimer: Timer | undefined;
@@ -90,9 +92,9 @@ export class WorkerHost {
     return this.#child?.pid;
   }
 
-  /** Whether frames can be sent. */
+  /** Whether tasks can be sent: the host has said that it is ready. */
   get connected(): boolean {
-    return this.#socket !== undefined;
+    return this.#socket !== undefined && this.#wasReady;
   }
 
   /** Starts listening and launches the host; readiness is told by `onReady`. @throws UnavailableError START_FAILED. */
@@ -165,7 +167,9 @@ export class WorkerHost {
         await this.#exited;
       });
     }
-    this.#socket?.destroy();
+    for (const socket of this.#sockets) {
+      socket.destroy();
+    }
     const server = this.#server;
     if (server !== undefined) {
       await new Promise<void>((resolve) => {
@@ -223,6 +227,7 @@ export class WorkerHost {
   #accept(socket: Socket): void {
     const decoder = new FrameDecoder();
     let authenticated = false;
+    this.#sockets.add(socket);
     socket.on('error', (error) => {
       this.#options.logger.debug({ err: error }, 'worker host connection failed');
     });
@@ -247,6 +252,7 @@ export class WorkerHost {
       }
     });
     socket.on('close', () => {
+      this.#sockets.delete(socket);
       if (this.#socket === socket) {
         this.#socket = undefined;
         // A host without its agent's socket must end; it does so by itself, unless it hangs.

@@ -33,7 +33,8 @@ export type TaskFailureCode =
   | 'AGENT_STOPPED'
   | 'ENVELOPE_INVALID'
   | 'FUNCTION_NOT_ALLOWED'
-  | 'LANGUAGE_NOT_AVAILABLE';
+  | 'LANGUAGE_NOT_AVAILABLE'
+  | 'RESULT_UNREADABLE';
 
 /** Settings that the agent hands to a host. Sizes in bytes or characters, times in milliseconds. */
 export interface HostConfig {

@@ -58,6 +58,17 @@ describe('tasks that were started ahead of time', () => {
     assert.equal(states.get(ids.begun), 'started 1');
   });
 
+  it('wait again after a clean end, also when the machine was rebooted', async () => {
+    const directory = await fixture.directory();
+    const { journal } = await fixture.open(directory, { bootId: BOOT });
+    const armed = makeTask();
+    await journal.received(armed, false);
+    await journal.started(armed.taskId);
+    await journal.close();
+    const states = await statesAfter(directory, { bootId: OTHER_BOOT });
+    assert.equal(states.get(armed.taskId), 'received 0');
+  });
+
   it('all count as begun when the table is missing', async () => {
     const directory = await fixture.directory();
     const ids = await crashed(directory);

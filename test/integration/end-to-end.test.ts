@@ -117,6 +117,20 @@ describe('hub, agent and SDK together', function () {
     assert.equal(document.outpost?.stdout, 'from print\nfrom a child\n');
   });
 
+  it('delivers the result of a task that printed what is no text', async () => {
+    const binary = await client.registerPythonFunction(
+      'def binary():\n    import os\n    os.write(1, bytes(20000))\n    os.write(2, b"\\xff" * 20000)\n    return "done"\n',
+    );
+    assert.equal(await executor.submitToRegisteredFunction(binary, []), 'done');
+  });
+
+  it('takes a walltime of a month', async () => {
+    const quick = await client.registerFunction(() => 'quick');
+    const resourceSpecification = { walltime: 30 * 24 * 3600 };
+    const taskId = await client.run(quick, stack.endpointId, [], { resourceSpecification });
+    assert.equal(await client.waitForResult(taskId, { timeoutMs: 20_000 }), 'quick');
+  });
+
   it('says where a function does not parse', async () => {
     const broken = await client.registerFunction('function broken( { return 1 }', {
       name: 'broken',

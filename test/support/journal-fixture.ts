@@ -34,7 +34,6 @@ export interface OpenedJournal {
 export class JournalFixture {
   readonly #directories: string[] = [];
   readonly #journals: Journal[] = [];
-  #boots = 0;
 
   async directory(): Promise<string> {
     const directory = await mkdtemp(join(tmpdir(), 'outpost-journal-'));
@@ -43,10 +42,12 @@ export class JournalFixture {
   }
 
   async open(directory: string, options: Partial<JournalOptions> = {}): Promise<OpenedJournal> {
-    this.#boots += 1;
-    // Another boot each time, so that every started task counts as begun; journal-running.test.ts has what one boot can tell.
-    const bootId = `boot-${this.#boots}`;
-    const opened = await openJournal({ ...JOURNAL_DEFAULTS, bootId, directory, ...options });
+    if (options.bootId === undefined) {
+      // Without the table every started task counts as begun; journal-running.test.ts has what the table can tell.
+      const host = options.host ?? JOURNAL_DEFAULTS.host;
+      await rm(join(directory, host, 'running'), { force: true });
+    }
+    const opened = await openJournal({ ...JOURNAL_DEFAULTS, directory, ...options });
     this.#journals.push(opened.journal);
     return opened;
   }

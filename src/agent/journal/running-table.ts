@@ -30,6 +30,9 @@ const KEY_BYTES = 16;
 const CELL_COUNT = 4096;
 const TABLE_BYTES = HEADER_BYTES + CELL_COUNT * KEY_BYTES;
 
+/** In place of a boot id after a clean end: what stands in the table holds whatever happened to the machine since. */
+const CLEAN = 'closed';
+
 /** Keys (hex) of the tasks that had begun when the last run ended; undefined when that cannot be told. */
 export function readBegunTasks(path: string, bootId: string): ReadonlySet<string> | undefined {
   let content: Buffer;
@@ -41,7 +44,11 @@ export function readBegunTasks(path: string, bootId: string): ReadonlySet<string
     }
     throw error;
   }
-  if (content.length !== TABLE_BYTES || !content.subarray(0, HEADER_BYTES).equals(header(bootId))) {
+  const head = content.subarray(0, HEADER_BYTES);
+  if (
+    content.length !== TABLE_BYTES ||
+    !(head.equals(header(bootId)) || head.equals(header(CLEAN)))
+  ) {
     return undefined;
   }
   const keys = new Set<string>();
@@ -105,7 +112,21 @@ export class RunningTable {
     this.#freeCells.push(cell);
   }
 
+  /** Ends cleanly: everything that ended is on disk, and no task runs. */
   close(): void {
+    if (this.#descriptor === undefined) {
+      return;
+    }
+    try {
+      writeSync(this.#descriptor, header(CLEAN), 0, HEADER_BYTES, 0);
+      fdatasyncSync(this.#descriptor);
+      this.#drop();
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+
+  #drop(): void {
     if (this.#descriptor !== undefined) {
       closeSync(this.#descriptor);
       this.#descriptor = undefined;
@@ -113,7 +134,7 @@ export class RunningTable {
   }
 
   #giveUp(reason: unknown): void {
-    this.close();
+    this.#drop();
     rmSync(this.#path, { force: true });
     this.#logger.warn(
       { reason },

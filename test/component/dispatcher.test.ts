@@ -1,0 +1,205 @@
+/** The dispatcher between a journal on disk and a consumer and a host that only take notes. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+
+import { Dispatcher } from '../../src/agent/dispatcher.ts';
+import type { Journal, RecoveredTask } from '../../src/agent/journal/journal.ts';
+import { ResultOutbox } from '../../src/agent/result-outbox.ts';
+import { TaskStatuses } from '../../src/agent/task-statuses.ts';
+import type { Clock, Timer } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import type { TaskFrame } from '../../src/protocol/host-frames.ts';
+import { packTask, unpackResult } from '../../src/protocol/messages.ts';
+import { packBuffers } from '../../src/protocol/serialization.ts';
+import type { AmqpConsumer, Delivery } from '../../src/transport/amqp/consumer.ts';
+import { eventually } from '../support/eventually.ts';
+import { JournalFixture } from '../support/journal-fixture.ts';
+
+const MINUTE_MS = 60_000;
+
+/** Time that is turned by hand. */
+class ManualClock implements Clock {
+  #nowMs = 1_700_000_000_000;
+  #timers: { dueMs: number; callback: () => void }[] = [];
+
+  readonly now = (): number => this.#nowMs;
+  readonly monotonicMs = (): number => this.#nowMs;
+  readonly after = (delayMs: number, callback: () => void): Timer => {
+    const timer = { dueMs: this.#nowMs + delayMs, callback };
+    this.#timers.push(timer);
+    return {
+      cancel: (): void => {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+      },
+    };
+  };
+
+  turn(ms: number): void {
+    this.#nowMs += ms;
+    const due = this.#timers.filter(({ dueMs }) => dueMs <= this.#nowMs);
+    this.#timers = this.#timers.filter((timer) => !due.includes(timer));
+    for (const { callback } of due) {
+      callback();
+    }
+  }
+}
+
+/** Notes what became of deliveries. */
+class NotedConsumer {
+  readonly acked: number[] = [];
+  readonly requeued: number[] = [];
+  readonly #ended = new Promise<never>(() => undefined);
+
+  get consumer(): AmqpConsumer {
+    return {
+      ack: (tag) => this.acked.push(tag) > 0,
+      ackMultiple: () => true,
+      requeue: (tag) => this.requeued.push(tag) > 0,
+      reject: () => true,
+      cancel: async () => {
+        await Promise.resolve();
+      },
+      ended: this.#ended,
+      close: async () => {
+        await Promise.resolve();
+      },
+    };
+  }
+}
+
+function delivery(deliveryTag: number, taskId: string = randomUUID()): Delivery {
+  const body = packTask({
+    task_id: taskId,
+    task_buffer: packBuffers(['js\nf:() => 1', '11\n[]', '11\n{}']),
+  });
+  const headers = { task_uuid: taskId, function_uuid: randomUUID() };
+  return { deliveryTag, redelivered: false, routingKey: 'q', body, headers };
+}
+
+describe('dispatcher', () => {
+  const fixture = new JournalFixture();
+  let journal: Journal;
+  let clock: ManualClock;
+  let dispatcher: Dispatcher;
+  let noted: NotedConsumer;
+  let frames: TaskFrame[];
+  let pauses: string[];
+
+  beforeEach(async () => {
+    ({ journal } = await fixture.open(await fixture.directory()));
+    clock = new ManualClock();
+    noted = new NotedConsumer();
+    frames = [];
+    pauses = [];
+    const outbox = new ResultOutbox(
+      journal,
+      clock,
+      silentLogger,
+      () => undefined,
+      () => ({ body: Buffer.alloc(0), headers: {} }),
+    );
+    dispatcher = new Dispatcher({
+      rules: {
+        endpointId: randomUUID(),
+        allowedFunctions: undefined,
+        places: { javascript: 1, python: 1 },
+      },
+      reserve: 1,
+      maxRetries: 0,
+      taskTimeoutMs: 0,
+      journal,
+      outbox,
+      statuses: new TaskStatuses(clock),
+      clock,
+      logger: silentLogger,
+      isHostConnected: () => true,
+      sendToHost: (frame) => {
+        frames.push(frame as TaskFrame);
+      },
+      pauseConsuming: (reason) => pauses.push(`pause ${reason}`),
+      resumeConsuming: (reason) => pauses.push(`resume ${reason}`),
+    });
+    dispatcher.onHostReady({ type: 'ready', javascript: 1, python: 1 });
+    pauses.length = 0;
+  });
+
+  afterEach(async () => {
+    await fixture.release();
+  });
+
+  /** Offers more tasks than there are places: one runs, one waits, one has no place. */
+  async function fillPlaces(): Promise<void> {
+    const { consumer } = noted;
+    for (const tag of [1, 2, 3]) {
+      dispatcher.offer(delivery(tag), consumer);
+    }
+    await eventually(() => {
+      assert.deepEqual(noted.acked, [1, 2]);
+      assert.equal(frames.length, 1);
+    });
+  }
+
+  function finish(frame: TaskFrame | undefined): void {
+    assert.ok(frame !== undefined);
+    const { task_id, nonce } = frame;
+    dispatcher.onHostResult(
+      { type: 'result', task_id, nonce, failed: false },
+      Buffer.from('result'),
+    );
+  }
+
+  it('acks only what has a slot or a place', async () => {
+    await fillPlaces();
+    assert.equal(dispatcher.counts.pending, 1);
+  });
+
+  it('gives a delivery back after ten minutes without a place, and consumes again when one frees', async () => {
+    await fillPlaces();
+    clock.turn(10 * MINUTE_MS);
+    assert.deepEqual(noted.requeued, [3]);
+    assert.deepEqual(pauses, ['pause no-place']);
+    finish(frames[0]);
+    await eventually(() => {
+      assert.equal(frames.length, 2);
+    });
+    assert.ok(pauses.includes('resume no-place'), pauses.join(', '));
+  });
+
+  it('ignores a result with the nonce of another attempt', async () => {
+    await fillPlaces();
+    const [frame] = frames;
+    finish(frame === undefined ? undefined : { ...frame, nonce: 'forged' });
+    assert.equal(dispatcher.counts.running, 1);
+    assert.equal(dispatcher.counts.succeeded, 0);
+  });
+
+  it('never starts a task again because of a delivery', async () => {
+    const taskId = randomUUID();
+    const { consumer } = noted;
+    dispatcher.offer(delivery(1, taskId), consumer);
+    dispatcher.offer(delivery(2, taskId), consumer);
+    await eventually(() => {
+      assert.deepEqual(noted.acked, [1, 2]);
+    });
+    finish(frames[0]);
+    dispatcher.offer(delivery(3, taskId), consumer);
+    await eventually(() => {
+      assert.deepEqual(noted.acked, [1, 2, 3]);
+    });
+    assert.equal(frames.length, 1);
+  });
+
+  it('fails a refused task also after a restart, instead of running it', async () => {
+    const taskId = randomUUID();
+    const refusal = { code: 'FUNCTION_NOT_ALLOWED', message: 'not permitted' };
+    const meta = { functionId: '', language: 'python', refusal };
+    await journal.received({ taskId, meta, body: Buffer.from('x') }, false);
+    const recovered: RecoveredTask = { taskId, state: 'received', attempts: 0, meta };
+    dispatcher.recover([recovered]);
+    assert.deepEqual(frames, []);
+    await eventually(async () => {
+      const { body } = await journal.readResult(taskId);
+      assert.equal(unpackResult(body).error_details?.code, 'FUNCTION_NOT_ALLOWED');
+    });
+  });
+});
