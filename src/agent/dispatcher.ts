@@ -35,6 +35,7 @@ import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
 import { languageNotAvailable, readDelivery } from './incoming-task.ts';
 import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
 import type { Journal, RecoveredTask } from './journal/journal.ts';
+import { ARMED_BODY_BYTES_MAX, LanguageLane } from './language-lane.ts';
 import type { ResultOutbox } from './result-outbox.ts';
 import { packFailure } from './task-failure.ts';
 import type { TaskFailure } from './task-failure.ts';
@@ -42,19 +43,10 @@ import type { TaskStatuses } from './task-statuses.ts';
 
 const PLACE_WAIT_MS = 10 * 60 * 1000;
 
-/** Tasks per slot that are made ready to run ahead of time, while tasks are short. */
-const ARMED_PER_SLOT = 4;
-/** Average run time up to which the disk, rather than the function, would set the pace. */
-const SHORT_TASK_MS = 200;
-/** Weight of the last run in the average. */
-const AVERAGE_WEIGHT = 0.1;
 /** Bytes of a result's header that carries captured output. */
 const OUTPUT_HEADER_BYTES_MAX = 48 * 1024;
 /** Longest delay that a timer can hold: a longer one would end at once. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
-/** Armed tasks keep their body in memory; a larger one is read back when its turn comes. */
-const ARMED_BODY_BYTES_MAX = 64 * 1024;
-
 type Phase = 'accepting' | 'waiting' | 'arming' | 'armed' | 'starting' | 'running' | 'done';
 
 /** A task that the agent answers for. */
@@ -119,20 +111,10 @@ const LANGUAGES: readonly Language[] = ['javascript', 'python'];
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #tasks = new Map<string, LiveTask>();
-  readonly #waiting: Record<Language, LiveTask[]> = { javascript: [], python: [] };
-  /** Started as far as the journal is concerned, and ready to be handed over, in order. */
-  readonly #armed: Record<Language, { task: LiveTask; body: Buffer | undefined }[]> = {
-    javascript: [],
-    python: [],
+  readonly #lanes: Readonly<Record<Language, LanguageLane<LiveTask>>> = {
+    javascript: new LanguageLane(),
+    python: new LanguageLane(),
   };
-  /** Tasks whose arming is on its way to the disk. */
-  readonly #arming: Record<Language, number> = { javascript: 0, python: 0 };
-  /** Moving average of how long a task holds its slot, in milliseconds. */
-  readonly #averageRunMs: Record<Language, number> = { javascript: 0, python: 0 };
-  readonly #running: Record<Language, number> = { javascript: 0, python: 0 };
-  readonly #slots: Record<Language, number> = { javascript: 0, python: 0 };
-  /** Why no worker of a language can be started. */
-  readonly #degraded = new Map<Language, string>();
   #pending: PendingDelivery[] = [];
   /** Consumers that have ended: what they delivered will come again. */
   readonly #forgotten = new WeakSet<AmqpConsumer>();
@@ -156,14 +138,14 @@ export class Dispatcher {
 
   get counts(): DispatcherCounts {
     return {
-      running: this.#running.javascript + this.#running.python,
+      running: this.#runningCount(),
       waiting: this.#waitingCount(),
       pending: this.#pending.length,
       succeeded: this.#succeeded,
       failed: this.#failed,
       duplicates: this.#duplicates,
-      slots: { ...this.#slots },
-      degraded: Object.fromEntries(this.#degraded),
+      slots: { javascript: this.#lanes.javascript.slotCount, python: this.#lanes.python.slotCount },
+      degraded: this.#degradedReasons(),
     };
   }
 
@@ -198,7 +180,7 @@ export class Dispatcher {
       } else if (this.#options.rules.places[language] === 0) {
         this.#fail(task, languageNotAvailable(language));
       } else if (state === 'received' || attempts <= this.#retriesOf(task)) {
-        this.#waiting[task.meta.language].push(task);
+        this.#laneOf(task).waiting.push(task);
       } else {
         this.#fail(task, {
           code: 'AGENT_RESTARTED',
@@ -280,9 +262,10 @@ export class Dispatcher {
 
   onHostReady(frame: ReadyFrame): void {
     for (const language of LANGUAGES) {
-      this.#slots[language] = frame[language];
+      const lane = this.#lanes[language];
+      lane.slotCount = frame[language];
       if (frame[language] > 0) {
-        this.#degraded.delete(language);
+        lane.degraded = undefined;
       }
     }
     this.#pump();
@@ -293,7 +276,7 @@ export class Dispatcher {
     if (task === undefined) {
       return;
     }
-    this.#noteRunTime(task);
+    this.#laneOf(task).noteRunTime(this.#options.clock.monotonicMs() - task.begunAtMs);
     this.#leaveSlot(task);
     // The frame's bytes are a view of the socket's buffer.
     this.#finish(task, Buffer.from(body), outputHeaders(frame.output), frame.failed);
@@ -317,14 +300,14 @@ export class Dispatcher {
 
   onHostDegraded({ language, reason }: DegradedFrame): void {
     this.#options.logger.error({ language, reason }, 'no worker of this language can be started');
-    this.#degraded.set(language, reason);
+    this.#lanes[language].degraded = reason;
     this.#pump();
   }
 
   /** The host is gone with everything that ran in it. */
   onHostLost(reason: string): void {
-    this.#slots.javascript = 0;
-    this.#slots.python = 0;
+    this.#lanes.javascript.slotCount = 0;
+    this.#lanes.python.slotCount = 0;
     for (const task of [...this.#tasks.values()]) {
       if (task.phase === 'running') {
         this.#leaveSlot(task);
@@ -339,18 +322,13 @@ export class Dispatcher {
 
   /** No host can be started: waiting tasks are failed with what it said rather than kept in silence. */
   onHostBroken(reason: string): void {
-    for (const language of LANGUAGES) {
-      this.#degraded.set(language, reason);
-    }
     const failure: TaskFailure = {
       code: 'WORKER_START_FAILED',
       message: `the worker host does not start: ${reason}`,
     };
     for (const language of LANGUAGES) {
-      for (const { task } of this.#armed[language].splice(0)) {
-        this.#fail(task, failure);
-      }
-      for (const task of this.#waiting[language].splice(0)) {
+      this.#lanes[language].degraded = reason;
+      for (const task of this.#lanes[language].takeAll()) {
         this.#fail(task, failure);
       }
     }
@@ -390,43 +368,30 @@ export class Dispatcher {
     return true;
   }
 
-  /** Tasks that wait for a slot, whether or not they are armed. */
-  #queuedCount(language: Language): number {
-    return this.#waiting[language].length + this.#arming[language] + this.#armed[language].length;
+  #laneOf({ meta }: LiveTask): LanguageLane<LiveTask> {
+    return this.#lanes[meta.language];
+  }
+
+  #degradedReasons(): Partial<Record<Language, string>> {
+    const { javascript, python } = this.#lanes;
+    return {
+      ...(javascript.degraded !== undefined && { javascript: javascript.degraded }),
+      ...(python.degraded !== undefined && { python: python.degraded }),
+    };
   }
 
   #waitingCount(): number {
-    return this.#queuedCount('javascript') + this.#queuedCount('python');
+    return this.#lanes.javascript.queuedCount + this.#lanes.python.queuedCount;
   }
 
   #runningCount(): number {
-    return this.#running.javascript + this.#running.python;
-  }
-
-  /** A language whose workers cannot start lets one task through at a time: the host fails it with the reason. */
-  #slotsOf(language: Language): number {
-    return this.#degraded.has(language)
-      ? Math.max(1, this.#slots[language])
-      : this.#slots[language];
-  }
-
-  #hasSlot(language: Language): boolean {
-    return (
-      this.#running[language] < this.#slotsOf(language) && this.#waiting[language].length === 0
-    );
+    return this.#lanes.javascript.runningCount + this.#lanes.python.runningCount;
   }
 
   #hasPlace(language: Language): boolean {
     return (
-      this.#hasSlot(language) || this.#waitingCount() + this.#acceptingCount < this.#options.reserve
-    );
-  }
-
-  /** Whether the next task in line should be made ready while others run. */
-  #shouldArm(language: Language): boolean {
-    return (
-      this.#averageRunMs[language] < SHORT_TASK_MS &&
-      this.#arming[language] + this.#armed[language].length < ARMED_PER_SLOT * this.#slots[language]
+      this.#lanes[language].isOpen ||
+      this.#waitingCount() + this.#acceptingCount < this.#options.reserve
     );
   }
 
@@ -446,38 +411,39 @@ export class Dispatcher {
       });
       return;
     }
-    if (
-      !this.#hasSlot(language) &&
-      this.#waiting[language].length === 0 &&
-      body.length <= ARMED_BODY_BYTES_MAX &&
-      this.#shouldArm(language)
-    ) {
-      this.#arming[language] += 1;
-      this.#accept(
-        pending,
-        (task) => {
-          this.#arming[language] -= 1;
-          this.#onArmed(task, body);
-        },
-        'armed',
-      );
+    const lane = this.#lanes[language];
+    if (!lane.isOpen) {
+      this.#takeInLine(pending, lane);
       return;
     }
-    if (!this.#hasSlot(language)) {
-      this.#accept(pending, (task) => {
-        task.phase = 'waiting';
-        this.#waiting[language].push(task);
-        this.#pump();
-      });
-      return;
-    }
-    this.#running[language] += 1;
+    lane.runningCount += 1;
     this.#accept(
       pending,
       (task) => {
         this.#giveToHost(task, body);
       },
       'started',
+    );
+  }
+
+  #takeInLine(pending: PendingDelivery, lane: LanguageLane<LiveTask>): void {
+    const { body } = pending.delivery;
+    if (lane.waiting.length > 0 || body.length > ARMED_BODY_BYTES_MAX || !lane.shouldArm) {
+      this.#accept(pending, (task) => {
+        task.phase = 'waiting';
+        lane.waiting.push(task);
+        this.#pump();
+      });
+      return;
+    }
+    lane.armingCount += 1;
+    this.#accept(
+      pending,
+      (task) => {
+        lane.armingCount -= 1;
+        this.#onArmed(task, body);
+      },
+      'armed',
     );
   }
 
@@ -528,14 +494,14 @@ export class Dispatcher {
     as: 'received' | 'armed' | 'started',
     error: unknown,
   ): void {
-    const { taskId, meta, delivery, consumer } = pending;
+    const { taskId, delivery, consumer } = pending;
     if (this.#tasks.get(taskId) === task) {
       this.#tasks.delete(taskId);
     }
     if (as === 'started') {
       this.#leaveSlot(task);
     } else if (as === 'armed') {
-      this.#arming[meta.language] -= 1;
+      this.#laneOf(task).armingCount -= 1;
     } else {
       this.#acceptingCount -= 1;
     }
@@ -560,7 +526,7 @@ export class Dispatcher {
       return;
     }
     for (const language of LANGUAGES) {
-      this.#fillSlots(language);
+      this.#fillSlots(this.#lanes[language]);
     }
     if (this.#journalFull) {
       return;
@@ -595,23 +561,22 @@ export class Dispatcher {
   }
 
   /** Armed tasks go first, since they came first; what waits behind them is armed in turn. */
-  #fillSlots(language: Language): void {
-    const waiting = this.#waiting[language];
-    while (this.#running[language] < this.#slotsOf(language)) {
-      const armed = this.#armed[language].shift();
+  #fillSlots(lane: LanguageLane<LiveTask>): void {
+    while (lane.hasFreeSlot) {
+      const armed = lane.nextArmed();
       if (armed !== undefined) {
-        this.#running[language] += 1;
+        lane.runningCount += 1;
         this.#startArmed(armed.task, armed.body);
         continue;
       }
-      const next = this.#arming[language] === 0 ? waiting.shift() : undefined;
+      const next = lane.nextWaiting();
       if (next === undefined) {
         break;
       }
       this.#start(next);
     }
-    while (waiting.length > 0 && this.#running[language] > 0 && this.#shouldArm(language)) {
-      const next = waiting.shift();
+    while (lane.waiting.length > 0 && lane.runningCount > 0 && lane.shouldArm) {
+      const next = lane.waiting.shift();
       if (next !== undefined) {
         this.#arm(next);
       }
@@ -621,9 +586,9 @@ export class Dispatcher {
   #arm(task: LiveTask): void {
     task.phase = 'arming';
     task.attempts += 1;
-    this.#arming[task.meta.language] += 1;
+    this.#laneOf(task).armingCount += 1;
     const armed = this.#readAndStart(task).then((body) => {
-      this.#arming[task.meta.language] -= 1;
+      this.#laneOf(task).armingCount -= 1;
       if (body === undefined) {
         this.#pump();
       } else {
@@ -635,8 +600,7 @@ export class Dispatcher {
 
   #onArmed(task: LiveTask, body: Buffer): void {
     task.phase = 'armed';
-    const kept = body.length <= ARMED_BODY_BYTES_MAX ? body : undefined;
-    this.#armed[task.meta.language].push({ task, body: kept });
+    this.#laneOf(task).arm(task, body);
     this.#pump();
   }
 
@@ -650,16 +614,10 @@ export class Dispatcher {
     this.#giveWhenRead(task, read);
   }
 
-  #noteRunTime({ meta, begunAtMs }: LiveTask): void {
-    const runMs = this.#options.clock.monotonicMs() - begunAtMs;
-    const average = this.#averageRunMs[meta.language];
-    this.#averageRunMs[meta.language] = average + AVERAGE_WEIGHT * (runMs - average);
-  }
-
   #start(task: LiveTask): void {
     task.phase = 'starting';
     task.attempts += 1;
-    this.#running[task.meta.language] += 1;
+    this.#laneOf(task).runningCount += 1;
     this.#giveWhenRead(task, this.#readAndStart(task));
   }
 
@@ -732,7 +690,7 @@ export class Dispatcher {
   /** The host ended while this task was on its way to it: it waits for the next host, unless there will be none. */
   #withoutHost(task: LiveTask): void {
     this.#leaveSlot(task);
-    const broken = this.#degraded.get(task.meta.language);
+    const broken = this.#laneOf(task).degraded;
     if (broken !== undefined) {
       this.#fail(task, {
         code: 'WORKER_START_FAILED',
@@ -742,7 +700,7 @@ export class Dispatcher {
     }
     task.phase = 'waiting';
     task.attempts -= 1;
-    this.#waiting[task.meta.language].unshift(task);
+    this.#laneOf(task).waiting.unshift(task);
   }
 
   #runningTask({ task_id: taskId, nonce }: ResultFrame | FailedFrame): LiveTask | undefined {
@@ -758,7 +716,7 @@ export class Dispatcher {
   }
 
   #leaveSlot(task: LiveTask): void {
-    this.#running[task.meta.language] -= 1;
+    this.#laneOf(task).runningCount -= 1;
     if (this.#runningCount() === 0) {
       for (const resolve of this.#idleWaiters.splice(0)) {
         resolve();
@@ -778,7 +736,7 @@ export class Dispatcher {
         'starting a task again',
       );
       task.phase = 'waiting';
-      this.#waiting[task.meta.language].unshift(task);
+      this.#laneOf(task).waiting.unshift(task);
       this.#pump();
       return;
     }

@@ -48,7 +48,9 @@ class ManualClock implements Clock {
 class NotedConsumer {
   readonly acked: number[] = [];
   readonly requeued: number[] = [];
-  readonly #ended = new Promise<never>(() => undefined);
+  readonly #ended = new Promise<never>(() => {
+    // It never ends.
+  });
 
   get consumer(): AmqpConsumer {
     return {
@@ -141,11 +143,13 @@ describe('dispatcher', () => {
 
   function finish(frame: TaskFrame | undefined): void {
     assert.ok(frame !== undefined);
-    const { task_id, nonce } = frame;
-    dispatcher.onHostResult(
-      { type: 'result', task_id, nonce, failed: false },
-      Buffer.from('result'),
-    );
+    const result = {
+      type: 'result',
+      task_id: frame.task_id,
+      nonce: frame.nonce,
+      failed: false,
+    } as const;
+    dispatcher.onHostResult(result, Buffer.from('result'));
   }
 
   it('acks only what has a slot or a place', async () => {
