@@ -273,11 +273,7 @@ function tokensFrom(
   hubUrl: string,
   http: { readonly clock: Clock },
 ): TokenSource {
-  const { clientId, clientSecret } = credentialsFrom(
-    options.clientId === undefined && options.clientSecret === undefined
-      ? environment
-      : { OUTPOST_CLIENT_ID: options.clientId, OUTPOST_CLIENT_SECRET: options.clientSecret },
-  );
+  const { clientId, clientSecret } = credentialsFrom(environment, options);
   return clientCredentialsTokenSource({
     ...http,
     tokenEndpoint: options.tokenEndpoint ?? `${hubUrl}/v2/oauth2/token`,

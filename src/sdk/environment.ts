@@ -33,8 +33,17 @@ export function hubUrlFrom(environment: Environment): string {
   return setting(environment, 'OUTPOST_HUB_URL') ?? DEFAULT_HUB_URL;
 }
 
-/** The credentials to use. @throws AuthError CREDENTIALS_MISSING when there are none; ConfigError when half of a pair is. */
-export function credentialsFrom(environment: Environment): Credentials {
+/**
+ * The credentials to use: those given by the program, or those of the environment; a given half is not completed from there.
+ * @throws AuthError CREDENTIALS_MISSING when there are none; ConfigError when half of a pair is missing.
+ */
+export function credentialsFrom(
+  environment: Environment,
+  given: { readonly clientId?: string; readonly clientSecret?: string } = {},
+): Credentials {
+  if (given.clientId !== undefined || given.clientSecret !== undefined) {
+    return givenCredentials(given.clientId ?? '', given.clientSecret ?? '');
+  }
   const pairs = PAIRS.map(([idName, secretName]) => ({
     idName,
     secretName,
@@ -59,6 +68,23 @@ export function credentialsFrom(environment: Environment): Credentials {
     'no credentials: set OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET, or pass { clientId, clientSecret } to new Client(). ' +
       '`hub client create` makes a pair.',
   );
+}
+
+function givenCredentials(clientId: string, clientSecret: string): Credentials {
+  if (clientId !== '' && clientSecret !== '') {
+    return { clientId, clientSecret };
+  }
+  const [missing, other] =
+    clientSecret === '' && clientId !== ''
+      ? ['clientSecret', 'clientId']
+      : ['clientId', 'clientSecret'];
+  throw new ConfigError('the credentials are incomplete', [
+    {
+      key: missing,
+      source: 'option of new Client()',
+      expected: `must be given, because ${other} is; or give neither, and set OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET`,
+    },
+  ]);
 }
 
 /** Empty means unset. */

@@ -8,7 +8,8 @@
  *  E2 A result is acked after its future is settled. One that comes before the answer to its submission is held; one that
  *     belongs to no future is acked and left to the hub, which keeps it.
  *  E3 After a reconnect the hub is asked once for everything unsettled. While the broker cannot be reached at all (a firewall,
- *     say), it is asked at every attempt, so results still come, only later.
+ *     say), it is asked at every attempt, so results still come, only later. It is also asked, ever more slowly, while no
+ *     result comes: another consumer of the group's queue may have taken ours.
  *
  * Unsettled futures keep the process alive. When there are none, the connection is closed after a moment, so that a program
  * which forgets `shutdown()` ends all the same.
@@ -133,19 +134,19 @@ export class Executor implements AsyncDisposable {
 
   /** Futures for the tasks of an earlier group, such as that of a program that was ended. */
   async reloadTasks(taskGroupId: string): Promise<ComputeFuture<unknown>[]> {
-    this.#refuseWhenClosed();
-    if (this.#unsettled.size > 0 && this.#taskGroupId !== taskGroupId) {
-      throw new UsageError(
-        'this executor already has tasks in another group: reload with a new Executor, or before the first submit',
-      );
-    }
+    this.#refuseToReload(taskGroupId);
     const { tasks } = await this.#client.hub.taskGroup(taskGroupId);
+    // Again: it may have been shut down, or have got tasks of another group, while the hub was asked.
+    this.#refuseToReload(taskGroupId);
+    // A stream that is still open for another group would never deliver this group's results.
+    const closed = this.#taskGroupId === taskGroupId ? undefined : this.#disconnect();
     this.#taskGroupId = taskGroupId;
     const futures = tasks.map(({ id }) => {
       const control = this.#createFuture();
       this.#tasks.add(id, control, {});
       return control.future;
     });
+    await closed;
     await this.#tasks.reconcile();
     this.#connect();
     return futures;
@@ -159,7 +160,6 @@ export class Executor implements AsyncDisposable {
     this.#isClosed = true;
     if (options.cancel === true) {
       this.#cancelling.abort(new FutureCancelledError(undefined));
-      this.#queue.clear();
       this.#rejectAll((control) => new FutureCancelledError(control.future.taskId));
     }
     await Promise.allSettled([...this.#unsettled].map(async ({ future }) => await future));
@@ -334,10 +334,21 @@ export class Executor implements AsyncDisposable {
   }
 
   #rejectAll(errorFor: (control: FutureControl<unknown>) => Error): void {
+    // What waits to be submitted has a future here; without it, it must not run.
+    this.#queue.clear();
     for (const control of this.#unsettled) {
       control.reject(errorFor(control));
     }
     this.#tasks.clear();
+  }
+
+  #refuseToReload(taskGroupId: string): void {
+    this.#refuseWhenClosed();
+    if (this.#unsettled.size > 0 && this.#taskGroupId !== taskGroupId) {
+      throw new UsageError(
+        'this executor already has tasks in another group: reload with a new Executor, or before the first submit',
+      );
+    }
   }
 
   #refuseWhenClosed(): void {

@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
+import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { ProtocolError } from '../../src/base/errors.ts';
 import { TASK_OUTPUT_HEADER } from '../../src/protocol/amqp-headers.ts';
 import { packResult } from '../../src/protocol/messages.ts';
 import type { Result } from '../../src/protocol/messages.ts';
@@ -18,7 +21,7 @@ import {
   UnavailableError,
   UsageError,
 } from '../../src/sdk/index.ts';
-import type { ExecutorOptions } from '../../src/sdk/index.ts';
+import type { ComputeFuture, ExecutorOptions } from '../../src/sdk/index.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import type { AmqpConnection } from '../../src/transport/amqp/connection.ts';
 import type { ConfirmPublisher } from '../../src/transport/amqp/publisher.ts';
@@ -392,6 +395,108 @@ describe('SDK executor', function () {
     const futures = await makeExecutor().reloadTasks(hub.taskGroupId);
     await deliver(second, { data: '11\n2' });
     assert.deepEqual(await Promise.all(futures), [1, 2]);
+  });
+
+  it('streams the reloaded group when a stream for another is still open', async () => {
+    const otherGroup = randomUUID();
+    await connection.withChannel(async (channel) => await channel.assertQueue(`me.${otherGroup}`));
+    const executor = makeExecutor({ taskGroupId: otherGroup });
+    // The hub answers with the group that it was asked for.
+    const taken = { request_id: 'r', task_group_id: otherGroup, endpoint_id: ENDPOINT };
+    const fn = await client.registerFunction((x: number) => x);
+    const first = randomUUID();
+    const body = { ...taken, tasks: { [fn.id]: [first] } };
+    hub.misbehave('/submit', { status: 200, body });
+    const future = executor.submit(fn, 0);
+    await future.submitted;
+    const early = { task_id: first, data: '11\n0', details: null, error_details: null };
+    await publisher.publish('', `me.${otherGroup}`, packResult({ ...early, task_statuses: null }));
+    assert.equal(await future, 0);
+    await client.run(fn, ENDPOINT, [1]);
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    const [reloaded] = await executor.reloadTasks(hub.taskGroupId);
+    await deliver(task, { data: '11\n1' });
+    assert.equal(await reloaded, 1);
+  });
+
+  it('refuses to reload when it got tasks or was shut down while the hub was asked', async () => {
+    const busy = makeExecutor();
+    const reloading = busy.reloadTasks(hub.taskGroupId);
+    const future = busy.submit(() => 1);
+    await assert.rejects(reloading, UsageError);
+    assert.equal(future.isDone, false);
+    const closed = makeExecutor();
+    const late = closed.reloadTasks(hub.taskGroupId);
+    await Promise.all([closed.shutdown(), assert.rejects(late, UsageError)]);
+  });
+
+  it('asks the hub when no result comes, and leaves no timer', async () => {
+    const pending = new Set<symbol>();
+    // A hundred times as fast.
+    const clock: Clock = {
+      now: systemClock.now,
+      monotonicMs: () => systemClock.monotonicMs() * 100,
+      after: (delayMs, callback, options) => {
+        if (delayMs < 15_000) {
+          return systemClock.after(delayMs, callback, options);
+        }
+        const key = Symbol('timer');
+        pending.add(key);
+        const ring = (): void => {
+          pending.delete(key);
+          callback();
+        };
+        const timer = systemClock.after(delayMs / 100, ring, options);
+        const cancel = (): void => {
+          pending.delete(key);
+          timer.cancel();
+        };
+        return { cancel };
+      },
+    };
+    const future = makeExecutor({ clock }).submit(() => 1);
+    const [task] = await tasks(1);
+    assert.ok(task !== undefined);
+    await eventually(() => {
+      assert.equal(hub.seen('/v2/batch_status').length, 2);
+    });
+    // Its message went to another consumer of the queue.
+    hub.documents.set(task.id, { task_id: task.id, status: 'success', result: '11\n1' });
+    assert.equal(await future, 1);
+    assert.equal(pending.size, 0);
+  });
+
+  it('does not submit what is queued after it was refused', async () => {
+    const executor = makeExecutor({ batchSize: 1 });
+    const forbidden = { status: 403, body: errorBody(403, 'FORBIDDEN', 'not for you') };
+    hub.misbehave('/v2/get_amqp', forbidden);
+    let futures: ComputeFuture<number>[] = [];
+    const waitForRefusal = async (): Promise<void> => {
+      // The second submission is answered when the refusal is here.
+      if (hub.tasks.size === 2) {
+        await assert.rejects(async () => await futures[2], AuthError);
+      }
+    };
+    hub.onSubmit = waitForRefusal;
+    const fn = await client.registerFunction(() => 1);
+    futures = [1, 2, 3].map(() => executor.submit(fn));
+    await assert.rejects(async () => await futures[2], AuthError);
+    await executor.shutdown();
+    assert.equal(hub.seen('/submit').length, 2);
+  });
+
+  it('asks for fewer tasks when a reply is too large, and gives up only one', async () => {
+    const fn = await client.registerFunction((x: number) => x);
+    for (const x of [1, 2, 3]) {
+      const id = await client.run(fn, ENDPOINT, [x]);
+      hub.documents.set(id, { task_id: id, status: 'success', result: `11\n${x}` });
+    }
+    const tooLarge = { status: 413, body: errorBody(413, 'TASK_PAYLOAD_TOO_LARGE', 'large') };
+    hub.misbehave('/v2/batch_status', tooLarge, tooLarge, tooLarge);
+    const [first, ...others] = await makeExecutor().reloadTasks(hub.taskGroupId);
+    await assert.rejects(async () => await first, ProtocolError);
+    assert.deepEqual(await Promise.all(others), [2, 3]);
   });
 
   it('runs and polls without a stream', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { AuthError, ConfigError } from '../../../src/base/errors.ts';
+import { Client } from '../../../src/sdk/client.ts';
 import { credentialsFrom, hubUrlFrom } from '../../../src/sdk/environment.ts';
 
 describe('SDK environment', () => {
@@ -27,6 +28,19 @@ describe('SDK environment', () => {
         !error.message.includes('hidden'),
     );
     assert.throws(() => credentialsFrom({}), AuthError);
+  });
+
+  it('names the option that the program left out, and the variables', () => {
+    const environment = { OUTPOST_CLIENT_ID: 'theirs', OUTPOST_CLIENT_SECRET: 'hidden' };
+    assert.throws(
+      () => new Client({ clientId: 'mine', environment }),
+      (error) =>
+        error instanceof ConfigError &&
+        /clientSecret .*must be given, because clientId is.* OUTPOST_CLIENT_SECRET/.test(
+          error.message,
+        ),
+    );
+    assert.throws(() => new Client({ clientSecret: 'mine', environment }), /clientId .*must be/);
   });
 
   it('talks to a hub on this machine unless told otherwise', () => {
