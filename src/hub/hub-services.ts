@@ -141,6 +141,12 @@ class RabbitTaskPlane implements TaskPlane {
       repairEndpoint: async (endpointId) => {
         await this.#repair(endpointId);
       },
+      failTask: async ({ id, endpointId }, reason) => {
+        await this.#upkeep.failTask(id, endpointId, {
+          code: 'SEMANTICALLY_INVALID',
+          message: `The task cannot be sent to its endpoint: ${reason}. Submit it with a smaller resource_specification`,
+        });
+      },
     });
     this.tasks = new StoredTaskService({
       db,

@@ -20,6 +20,12 @@ export const OUTPUT_BYTES_MAX = 16 * 1024;
 /** Default largest submission (request body) at the hub, in bytes (protocol.md 4, limits). */
 export const SUBMISSION_BYTES_MAX = 16 * 1024 * 1024;
 
+/**
+ * Largest task at the hub, in bytes: packed function and packed arguments together. Brokers refuse messages over 16 MiB by
+ * default since RabbitMQ 4; the rest is for the envelope and the escapes in it.
+ */
+export const TASK_PACKED_BYTES_MAX = 15 * 1024 * 1024;
+
 /** Default largest function at the hub, in bytes. */
 export const FUNCTION_BYTES_MAX = 10 * 1024 * 1024;
 

@@ -191,6 +191,13 @@ describe('endpoints at the hub', function () {
       assert.deepEqual(await release(7), { endpoint_id: id, released: false });
       assert.equal((await put(id, { lease: { holder: ELSEWHERE } })).status, 409);
       assert.deepEqual(await release(1), { endpoint_id: id, released: true });
+      const row = await hub.db
+        .selectFrom('endpoints')
+        .select(['lease_holder', 'lease_expires_at'])
+        .where('id', '=', id)
+        .executeTakeFirstOrThrow();
+      assert.equal(row.lease_expires_at, null);
+      assert.notEqual(row.lease_holder, null);
       assert.equal((await put(id, { lease: { holder: ELSEWHERE } })).status, 200);
     });
 
@@ -347,10 +354,13 @@ describe('endpoints at the hub', function () {
     for (const [method, path] of [
       ['GET', `/v2/endpoints/${id}`],
       ['GET', `/v2/endpoints/${id}/status`],
-      ['DELETE', `/v3/endpoints/${id}`],
     ] as const) {
       assertRefused(await owner.call(method, path), 404, 'ENDPOINT_NOT_FOUND');
     }
+    // Again by its owner only, since the first one may have broken off half-way.
+    const again = `/v3/endpoints/${id}`;
+    assert.deepEqual((await owner.call('DELETE', again)).body, { result: 302 });
+    assertRefused(await stranger.call('DELETE', again), 404, 'ENDPOINT_NOT_FOUND');
     assertRefused(await put(id, {}), 404, 'ENDPOINT_NOT_FOUND');
     await assert.rejects(
       dialAmqp({ url: endpoint.task_queue_info.connection_url, connectionName: 'test' }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 
+import { FUNCTION_BYTES_MAX, SUBMISSION_BYTES_MAX } from '../../src/protocol/limits.ts';
 import type { SubmissionAccepted, TaskDocument } from '../../src/protocol/rest.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { assertRefused, registerEndpoint, registerFunction, TestHub } from './hub-api-support.ts';
@@ -222,6 +223,54 @@ describe('tasks at the hub', function () {
       new Set(rows.map((row) => row.group_id)),
       new Set([answer.body['task_group_id']]),
     );
+  });
+
+  it('have no effect on v2 when a later one is refused', async () => {
+    const { endpoint_id: other } = await registerEndpoint(owner);
+    const count = async (): Promise<string> =>
+      (
+        await hub.db
+          .selectFrom('tasks')
+          .select(({ fn }) => fn.countAll<string>().as('count'))
+          .executeTakeFirstOrThrow()
+      ).count;
+    const before = await count();
+    for (const [refused, status, code] of [
+      [['nonsense', other, PAYLOAD], 400, 'INVALID_UUID'],
+      [[crypto.randomUUID(), other, PAYLOAD], 404, 'FUNCTION_NOT_FOUND'],
+      [[functionId, crypto.randomUUID(), PAYLOAD], 404, 'ENDPOINT_NOT_FOUND'],
+      [[functionId, other, 'a\0b'], 422, 'SEMANTICALLY_INVALID'],
+    ] as const) {
+      const tasks = [[functionId, endpointId, PAYLOAD], refused];
+      assertRefused(await owner.call('POST', '/v2/submit', { tasks }), status, code);
+    }
+    assert.equal(await count(), before);
+  });
+
+  it('are refused when function and arguments are larger than a message may be, and accepted with 5 MB', async () => {
+    const limits = {
+      submissionBytesMax: SUBMISSION_BYTES_MAX,
+      functionBytesMax: FUNCTION_BYTES_MAX,
+      submissionTasksMax: 100,
+    };
+    const roomy = await TestHub.start({ limits });
+    try {
+      const person = await roomy.person();
+      const { endpoint_id: id } = await registerEndpoint(person);
+      const code = packBuffers([`js\n${'x'.repeat(9.5 * 1024 * 1024)}`]);
+      const large = await registerFunction(person, { function_code: code });
+      const payload = (bytes: number) => packBuffers([`11\n["${'y'.repeat(bytes)}"]`, '11\n{}']);
+      const six = { [large]: [payload(6 * 1024 * 1024)] };
+      assertRefused(
+        await submit(six, {}, person, id),
+        413,
+        'TASK_PAYLOAD_TOO_LARGE',
+        /bytes of arguments/u,
+      );
+      await accepted(submit({ [large]: [payload(5_000_000)] }, {}, person, id));
+    } finally {
+      await roomy.stop();
+    }
   });
 
   it('stream their results to a queue that only their owner can read', async () => {

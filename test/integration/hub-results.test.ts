@@ -107,6 +107,11 @@ describe('results in the hub', () => {
       assert.equal(streamed.length, 1);
     });
     assert.deepEqual(streamed[0]?.body, body);
+    assert.deepEqual(JSON.parse(String(streamed[0].headers['outpost_output'])), {
+      stdout: 'a\uFFFDb\uFFFD',
+      stderr: '',
+      truncated: true,
+    });
     const found = await document(taskId);
     assert.ok(found?.completion_t !== undefined);
     assert.ok(Math.abs(Number(found.completion_t) - Date.now() / 1000) < 60);

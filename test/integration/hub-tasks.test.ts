@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 
+import { systemClock } from '../../src/base/clock.ts';
 import { createTaskPlane } from '../../src/hub/hub-services.ts';
 import { deleteExpired } from '../../src/hub/tasks/retention.ts';
+import { TaskUpkeep } from '../../src/hub/tasks/task-upkeep.ts';
 import { unpackTask } from '../../src/protocol/messages.ts';
 import type { Delivery } from '../../src/transport/amqp/consumer.ts';
 import { eventually } from '../support/eventually.ts';
@@ -15,6 +17,7 @@ import {
   closeConnections,
   collect,
   onlyTask,
+  recordingLogger,
   registerEndpoint,
   resultBody,
   startPlane,
@@ -246,6 +249,73 @@ describe('tasks in the hub', () => {
     }
   });
 
+  it('fails the tasks of an endpoint whose deletion broke off half-way', async () => {
+    const doomed = await registerEndpoint(fixture);
+    const answer = await fixture.plane.tasks.submit(submission(doomed, 2));
+    await fixture.db
+      .updateTable('endpoints')
+      .set({ deleted_at: new Date() })
+      .where('id', '=', doomed.id)
+      .execute();
+    const streamed: string[] = [];
+    const upkeep = new TaskUpkeep({
+      db: fixture.db,
+      clock: systemClock,
+      logger: recordingLogger().logger,
+      retentionMs: RETENTION_MS,
+      isOnline: () => true,
+      stream: async ({ taskId }) => {
+        await Promise.resolve(streamed.push(taskId));
+      },
+    });
+    await upkeep.failTasksOfDeleted();
+    const taskIds = Object.values(answer.tasks).flat();
+    assert.deepEqual(new Set(streamed), new Set(taskIds));
+    const documents = await fixture.plane.tasks.documents(doomed.ownerId, taskIds);
+    for (const taskId of taskIds) {
+      assert.equal(documents.get(taskId)?.outpost?.error?.code, 'ENDPOINT_DELETED');
+    }
+  });
+
+  it('refuses options that are larger than headers may be, counted in bytes', async () => {
+    const note = '\u20ac'.repeat(20_000);
+    await assert.rejects(
+      fixture.plane.tasks.submit(submission(endpoint, 1, { resource_specification: { note } })),
+      { code: 'SEMANTICALLY_INVALID', httpStatus: 422 },
+    );
+  });
+
+  it('fails a task that no message can carry, and publishes the others', async function () {
+    this.timeout(60_000);
+    const poison = await fixture.plane.tasks.submit(submission(endpoint, 1));
+    const taskId = onlyTask(poison.tasks);
+    await eventually(async () => {
+      assert.equal(await unpublishedCount(), 0);
+    });
+    await fixture.db
+      .updateTable('tasks')
+      .set({
+        published_at: null,
+        created_at: new Date(Date.now() - 60_000),
+        options: JSON.stringify({ resource_specification: { note: 'x'.repeat(100_000) } }),
+      })
+      .where('id', '=', taskId)
+      .execute();
+    // The sweep finds it.
+    await eventually(async () => {
+      const documents = await fixture.plane.tasks.documents(endpoint.ownerId, [taskId]);
+      assert.equal(documents.get(taskId)?.outpost?.error?.code, 'SEMANTICALLY_INVALID');
+    }, 30_000);
+    const refusals = fixture.lines.filter(
+      (line) => line['message'] === 'no message can carry a task',
+    );
+    assert.equal(refusals.length, 1);
+    const next = await fixture.plane.tasks.submit(submission(endpoint, 1));
+    await eventually(() => {
+      assert.ok(delivered.some(({ headers }) => headers['task_uuid'] === onlyTask(next.tasks)));
+    });
+  });
+
   it('has the queue of the task group before it answers', async () => {
     const answer = await fixture.plane.tasks.submit(submission(endpoint, 1));
     const { queue_prefix: prefix, connection_url: url } =
@@ -338,6 +408,17 @@ describe('tasks in the hub', () => {
     assert.equal(await fixture.plane.tasks.group(endpoint.ownerId, old.task_group_id), undefined);
     const group = await fixture.plane.tasks.group(endpoint.ownerId, young.task_group_id);
     assert.equal(group?.tasks.length, 1);
+  });
+
+  it('keeps a task that waited for the whole retention and was received just now', async () => {
+    const { tasks } = await fixture.plane.tasks.submit(submission(endpoint, 1));
+    await fixture.db
+      .updateTable('tasks')
+      .set({ created_at: new Date(Date.now() - RETENTION_MS - 60_000), received_at: new Date() })
+      .where('id', '=', onlyTask(tasks))
+      .execute();
+    const counts = await deleteExpired(fixture.db, Date.now(), RETENTION_MS);
+    assert.equal(counts.tasks, 0);
   });
 
   it('refuses the result of a task that the retention has taken', async () => {

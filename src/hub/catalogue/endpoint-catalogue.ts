@@ -173,6 +173,23 @@ export class EndpointCatalogue {
     return row;
   }
 
+  /** The same for one that may be deleted already: a deletion that broke off half-way is asked for again. */
+  async ownedOrDeleted(callerId: string, id: string): Promise<Selectable<EndpointsTable>> {
+    const row = await this.#db
+      .selectFrom('endpoints')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirst();
+    const isOwner = row?.owner_id === callerId;
+    if (row === undefined || (row.deleted_at !== null && !isOwner)) {
+      throw endpointNotFound(id);
+    }
+    if (!isOwner) {
+      throw endpointForbidden(id);
+    }
+    return row;
+  }
+
   async #readable(callerId: string, id: string): Promise<Selectable<EndpointsTable>> {
     const row = await this.#read(id);
     if (row.owner_id !== callerId && !row.public) {

@@ -102,20 +102,30 @@ export class EndpointRegistrar {
     await endpoints.owned(ownerId, id);
     const result = await db
       .updateTable('endpoints')
-      .set({ active: false, lease_expires_at: null, lease_holder: null })
+      // The holder stays: it tells that the endpoint is one of ours, whose lost queue may be handed out again.
+      .set({ active: false, lease_expires_at: null })
       .where('id', '=', id)
       .where('lease_epoch', '=', epoch)
       .executeTakeFirst();
     return result.numUpdatedRows > 0n;
   }
 
-  /** Deletes an endpoint with its queues and credentials. @throws HubError 403 or 404. */
+  /**
+   * Deletes an endpoint with its queues and credentials. May be repeated by its owner: what the broker failed to do the first
+   * time is done then.
+   *
+   * @throws HubError 403 or 404.
+   */
   async delete(ownerId: string, id: string): Promise<void> {
     const { db, topology, endpoints, logger } = this.#options;
-    const row = await endpoints.owned(ownerId, id);
+    const row = await endpoints.ownedOrDeleted(ownerId, id);
     await db
       .updateTable('endpoints')
-      .set({ deleted_at: sql<Date>`now()`, active: false, lease_expires_at: null })
+      .set({
+        deleted_at: sql<Date>`coalesce(deleted_at, now())`,
+        active: false,
+        lease_expires_at: null,
+      })
       .where('id', '=', id)
       .execute();
     endpoints.forget(id);

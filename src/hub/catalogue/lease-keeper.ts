@@ -43,7 +43,10 @@ export class LeaseKeeper {
         .executeTakeFirstOrThrow();
       const result = await transaction
         .updateTable('endpoints')
-        .set({ lease_expires_at: sql<Date>`now() + ${LEASE_TTL_MS} * interval '1 millisecond'` })
+        .set({
+          // Never shorter than it is.
+          lease_expires_at: sql<Date>`greatest(lease_expires_at, now() + ${LEASE_TTL_MS} * interval '1 millisecond')`,
+        })
         .where('deleted_at', 'is', null)
         .where('lease_expires_at', '>', aliveAt)
         // A lease that somebody ended on purpose stays ended.

@@ -70,7 +70,15 @@ export class HeartbeatIntake {
         this.#store();
       },
     });
-    return await consumer;
+    const opened = await consumer;
+    detach(
+      this.#logger,
+      'forgetting what the broker delivers again',
+      opened.ended.then(() => {
+        this.#arrived = this.#arrived.filter((arrived) => arrived.consumer !== consumer);
+      }),
+    );
+    return opened;
   }
 
   /** Ends waiting for a database that is away; what is held stays unacked. Resolves when nothing is being stored. */

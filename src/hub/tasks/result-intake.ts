@@ -95,6 +95,10 @@ export class ResultIntake {
       'forgetting what the broker delivers again',
       opened.ended.then(() => {
         lost.isLost = true;
+        // Now, not when their turn comes: while the database is away every new connection brings them once more.
+        const kept = this.#arrived.filter((arrived) => arrived.lost !== lost);
+        this.#openCount -= this.#arrived.length - kept.length;
+        this.#arrived = kept;
       }),
     );
     return opened;
@@ -232,7 +236,9 @@ export class ResultIntake {
     }
     const outcomes: (StoreOutcome | undefined)[] = [];
     for (const decoded of batch) {
-      outcomes.push(...(await this.#storeWithRetry([decoded])));
+      // Exactly one each, none when stopping: outcomes stand in the order of the batch.
+      const [outcome] = await this.#storeWithRetry([decoded]);
+      outcomes.push(outcome);
     }
     return outcomes;
   }

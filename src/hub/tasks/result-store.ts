@@ -27,6 +27,8 @@ export interface StreamableResult {
   readonly ownerId: string;
   readonly groupId: string;
   readonly body: Buffer;
+  /** JSON text of the captured output. */
+  readonly output: string | null;
   readonly completedAt: Date;
 }
 
@@ -49,6 +51,7 @@ interface StoredRow {
   readonly was_streamed: boolean;
   readonly completed_at: Date;
   readonly stored_result: Buffer | null;
+  readonly stored_output: string | null;
 }
 
 /** Stores a batch; no task may stand in it twice. One outcome for each, in order. */
@@ -101,7 +104,8 @@ function storeStatement(batch: readonly IncomingResult[]): ReturnType<typeof sql
       t.completed_at is not null as was_completed,
       t.streamed_at is not null as was_streamed,
       coalesce(t.completed_at, now()) as completed_at,
-      case when t.streamed_at is null and t.endpoint_id = i.endpoint_id then t.result end as stored_result
+      case when t.streamed_at is null and t.endpoint_id = i.endpoint_id then t.result end as stored_result,
+      case when t.streamed_at is null and t.endpoint_id = i.endpoint_id then t.output::text end as stored_output
     from incoming i
       join tasks t on t.id = i.id
       join task_groups g on g.id = t.group_id
@@ -121,13 +125,14 @@ function outcomeOf(incoming: IncomingResult, row: StoredRow | undefined): StoreO
   }
   const isDuplicate = !row.is_stored;
   const body = row.is_stored ? incoming.body : row.stored_result;
+  const output = row.is_stored ? incoming.output : row.stored_output;
   if ((isDuplicate && row.was_streamed) || !row.has_queue || body === null) {
     return { kind: 'settled', isDuplicate };
   }
   const { owner_id: ownerId, group_id: groupId, completed_at: completedAt } = row;
   return {
     kind: 'stream',
-    result: { taskId: row.id, ownerId, groupId, body, completedAt },
+    result: { taskId: row.id, ownerId, groupId, body, output, completedAt },
     isDuplicate,
   };
 }
@@ -137,6 +142,7 @@ interface UnstreamedRow {
   readonly owner_id: string;
   readonly group_id: string;
   readonly result: Buffer;
+  readonly output: string | null;
   readonly completed_at: Date;
 }
 
@@ -154,7 +160,7 @@ export async function unstreamedResults(
     ), sized as (
       select id, sum(bytes) over (order by completed_at, id) - bytes as bytes_before from page
     )
-    select t.id, t.owner_id, t.group_id, t.result, t.completed_at
+    select t.id, t.owner_id, t.group_id, t.result, t.output::text as output, t.completed_at
     from sized s join tasks t on t.id = s.id where s.bytes_before < ${options.bytes}
     order by t.completed_at, t.id`.execute(db);
   return rows.map((row) => ({
@@ -162,6 +168,7 @@ export async function unstreamedResults(
     ownerId: row.owner_id,
     groupId: row.group_id,
     body: row.result,
+    output: row.output,
     completedAt: row.completed_at,
   }));
 }
@@ -182,21 +189,29 @@ export async function failOpenTasks(
   if (open.length === 0) {
     return [];
   }
-  const { code, message } = failure;
   return await storeResults(
     db,
-    open.map(({ id }) => ({
-      taskId: id,
-      endpointId,
-      isError: true,
-      body: packResult({
-        task_id: id,
-        data: message,
-        details: null,
-        error_details: { code, user_message: message },
-        task_statuses: null,
-      }),
-      output: null,
-    })),
+    open.map(({ id }) => hubFailure(id, endpointId, failure)),
   );
+}
+
+/** A failed result in the hub's own name. */
+export function hubFailure(
+  taskId: string,
+  endpointId: string,
+  { code, message }: { readonly code: string; readonly message: string },
+): IncomingResult {
+  return {
+    taskId,
+    endpointId,
+    isError: true,
+    body: packResult({
+      task_id: taskId,
+      data: message,
+      details: null,
+      error_details: { code, user_message: message },
+      task_statuses: null,
+    }),
+    output: null,
+  };
 }

@@ -1,5 +1,6 @@
 /**
- * Deletes what is older than the retention: finished tasks by their end, waiting ones by their submission; groups without
+ * Deletes what is older than the retention: finished tasks by their end, others by the last
+ * that is known of them; groups without
  * tasks, answers to submissions, expired tokens. In batches, so that no statement holds locks for long.
  */
 import { sql } from 'kysely';
@@ -49,7 +50,7 @@ async function inBatches(deleteBatch: () => Promise<number>): Promise<number> {
 async function deleteTasks(db: Kysely<HubDatabase>, before: Date): Promise<number> {
   const { numAffectedRows } = await sql`
     delete from tasks where id in (
-      select id from tasks where coalesce(completed_at, created_at) < ${before}
+      select id from tasks where coalesce(completed_at, started_at, received_at, created_at) < ${before}
       limit ${BATCH_ROWS} for update skip locked
     )`.execute(db);
   return Number(numAffectedRows ?? 0);

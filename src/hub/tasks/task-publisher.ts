@@ -10,12 +10,12 @@
  * P3 A task is in this process's hands at most once (`#held`); one process at a time relays (advisory lock) and leaves
  *    young tasks to whoever took them. A double publish is harmless, since agents dedupe, but wasteful.
  * P4 Bounded in tasks and bytes; what does not fit stays in the database.
- * P5 A task whose queue is gone gets the queue back, or a failed result when the endpoint was deleted; never silence.
+ * P5 A task that no message can carry ends with a failed result. A task whose queue is gone gets the queue back, or a failed result when the endpoint was deleted; never silence.
  */
 import { backoffDelayMs } from '../../base/backoff.ts';
 import type { Clock, Timer } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
-import { ComputeError, errorText } from '../../base/errors.ts';
+import { ComputeError, InvariantError, errorText } from '../../base/errors.ts';
 import { detach } from '../../base/logger.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ConfirmPublisher } from '../../transport/amqp/publisher.ts';
@@ -52,6 +52,8 @@ export interface TaskPublisherOptions {
   ) => Promise<'done' | 'busy'>;
   /** Gives an endpoint its queues back, or fails its tasks when it was deleted. */
   readonly repairEndpoint: (endpointId: string) => Promise<void>;
+  /** Ends a task with a failed result, because no message can carry it. */
+  readonly failTask: (task: PublishableTask, reason: string) => Promise<void>;
 }
 
 interface Held {
@@ -96,6 +98,10 @@ export class TaskPublisher {
   /** Takes over tasks that are committed. What there is no room for is left to the relay. */
   offer(tasks: readonly PublishableTask[]): void {
     for (const task of tasks) {
+      if (this.#held.has(task.id)) {
+        // The relay was faster (P3).
+        continue;
+      }
       if (!this.#hasRoom() || this.#spilledSince !== undefined) {
         // Later ones follow: tasks of one submission keep their order.
         this.#spill(task);
@@ -251,12 +257,27 @@ export class TaskPublisher {
       this.#repair(endpointId);
       return;
     }
+    if (error instanceof InvariantError) {
+      detach(this.#logger, 'failing a task that cannot be sent', this.#refuse(held, error));
+      return;
+    }
     const isOffline = this.#publisher === undefined;
     this.#logger[isOffline ? 'debug' : 'warn'](
       { taskId: held.task.id, endpointId, err: error },
       'a task was not confirmed by the broker, the relay publishes it again',
     );
     this.#release(held, 'spill');
+  }
+
+  /** Published again it would be refused again, for ever; while its failure cannot be stored, the sweep comes back to it. */
+  async #refuse(held: Held, error: InvariantError): Promise<void> {
+    const { id: taskId, endpointId } = held.task;
+    this.#logger.error({ taskId, endpointId, err: error }, 'no message can carry a task');
+    try {
+      await this.#options.failTask(held.task, error.message);
+    } finally {
+      this.#release(held, 'leave');
+    }
   }
 
   /** One UPDATE takes all that was confirmed while the last one ran. */

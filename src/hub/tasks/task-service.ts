@@ -47,8 +47,8 @@ export interface TaskService {
   group: (ownerId: string, groupId: string) => Promise<TaskGroupDocument | undefined>;
 }
 
-/** Headers must fit into one AMQP frame. */
-const OPTIONS_CHARS_MAX = 32 * 1024;
+/** In UTF-8. They travel as headers, all of which amqplib encodes into 64 KiB. */
+const OPTIONS_BYTES_MAX = 32 * 1024;
 /** Tasks read by one statement; each may carry a result of ten megabytes. */
 const READ_TASKS_MAX = 128;
 
@@ -184,11 +184,11 @@ function taskOptions(submission: Submission): TaskOptions | null {
     ...(resources !== undefined && { resource_specification: resources }),
     ...(serializers !== undefined && { result_serializers: serializers }),
   };
-  if (JSON.stringify(options).length > OPTIONS_CHARS_MAX) {
+  if (Buffer.byteLength(JSON.stringify(options)) > OPTIONS_BYTES_MAX) {
     throw new HubError(
       422,
       'SEMANTICALLY_INVALID',
-      `resource_specification and result_serializers are longer than ${OPTIONS_CHARS_MAX} characters together`,
+      `resource_specification and result_serializers are larger than ${OPTIONS_BYTES_MAX} bytes together; pass large values as arguments`,
     );
   }
   return options;
@@ -205,6 +205,17 @@ function groupIdOf({ task_group_id: given }: Submission): string {
   return id;
 }
 
+/** PostgreSQL has no NUL in text. @throws HubError 422. */
+export function requireStorable(payload: string, index: number, functionId: string): void {
+  if (payload.includes('\0')) {
+    throw new HubError(
+      422,
+      'SEMANTICALLY_INVALID',
+      `Task ${index + 1} of function ${functionId} has a NUL character in its arguments; encode them (base64, for one)`,
+    );
+  }
+}
+
 function newTasks({ submission, functionCode }: SubmitRequest): {
   tasks: (NewTask & { functionCode: string })[];
   idsByFunction: Record<string, string[]>;
@@ -217,13 +228,7 @@ function newTasks({ submission, functionCode }: SubmitRequest): {
       throw new HubError(404, 'FUNCTION_NOT_FOUND', `Function ${spelt} could not be found`);
     }
     idsByFunction[spelt] = payloads.map((payload, index) => {
-      if (payload.includes('\0')) {
-        throw new HubError(
-          422,
-          'SEMANTICALLY_INVALID',
-          `Task ${index + 1} of function ${spelt} has a NUL character in its arguments; encode them (base64, for one)`,
-        );
-      }
+      requireStorable(payload, index, spelt);
       const id = randomUUID();
       tasks.push({ id, functionId: found.id, functionCode: found.code, payload });
       return id;

@@ -8,8 +8,8 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import { detach } from '../../base/logger.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { HubDatabase } from '../db/schema.ts';
-import { failOpenTasks, unstreamedResults } from './result-store.ts';
-import type { StreamableResult } from './result-store.ts';
+import { failOpenTasks, hubFailure, storeResults, unstreamedResults } from './result-store.ts';
+import type { StoreOutcome, StreamableResult } from './result-store.ts';
 import { deleteExpired } from './retention.ts';
 import { markStreamed } from './task-rows.ts';
 
@@ -17,6 +17,7 @@ import { markStreamed } from './task-rows.ts';
 const UNSTREAMED_SWEEP_MS = 30_000;
 const UNSTREAMED_COUNT = 200;
 const UNSTREAMED_BYTES = 16 * 1024 * 1024;
+const DELETED_SWEEP_MS = 30_000;
 const RETENTION_SWEEP_MS = 3_600_000;
 const FAIL_TASKS_COUNT = 500;
 
@@ -29,6 +30,12 @@ export interface TaskUpkeepOptions {
   /** Whether results can be streamed now. */
   readonly isOnline: () => boolean;
   readonly stream: (result: StreamableResult) => Promise<void>;
+}
+
+/** Why the hub ends a task itself. */
+export interface TaskFailure {
+  readonly code: string;
+  readonly message: string;
 }
 
 /** Looks after tasks. */
@@ -51,6 +58,9 @@ export class TaskUpkeep {
     };
     this.#every(UNSTREAMED_SWEEP_MS, 'streaming results that were left behind', async () => {
       await this.#streamLeftovers();
+    });
+    this.#every(DELETED_SWEEP_MS, 'failing tasks of deleted endpoints', async () => {
+      await this.failTasksOfDeleted();
     });
     this.#every(RETENTION_SWEEP_MS, 'deleting what has expired', clean);
     this.#run('deleting what has expired', clean);
@@ -80,10 +90,33 @@ export class TaskUpkeep {
         { endpointId, taskCount: outcomes.length },
         'failed the tasks of a deleted endpoint',
       );
-      await this.#streamAll(
-        outcomes.flatMap((outcome) => (outcome.kind === 'stream' ? [outcome.result] : [])),
-      );
+      await this.#streamAll(streamable(outcomes));
     }
+  }
+
+  /** Does what a deletion that broke off half-way has left, and what was submitted while it went on. */
+  async failTasksOfDeleted(): Promise<void> {
+    if (!this.#options.isOnline()) {
+      return;
+    }
+    const rows = await this.#options.db
+      .selectFrom('tasks')
+      .innerJoin('endpoints', 'endpoints.id', 'tasks.endpoint_id')
+      .select('tasks.endpoint_id')
+      .distinct()
+      .where('tasks.completed_at', 'is', null)
+      .where('endpoints.deleted_at', 'is not', null)
+      .execute();
+    for (const { endpoint_id: endpointId } of rows) {
+      await this.failTasks(endpointId);
+    }
+  }
+
+  /** Ends one task with a failed result. */
+  async failTask(taskId: string, endpointId: string, failure: TaskFailure): Promise<void> {
+    const { db } = this.#options;
+    const outcomes = await storeResults(db, [hubFailure(taskId, endpointId, failure)]);
+    await this.#streamAll(streamable(outcomes));
   }
 
   async #streamLeftovers(): Promise<void> {
@@ -148,4 +181,8 @@ export class TaskUpkeep {
     );
     this.#timers.add(timer);
   }
+}
+
+function streamable(outcomes: readonly StoreOutcome[]): StreamableResult[] {
+  return outcomes.flatMap((outcome) => (outcome.kind === 'stream' ? [outcome.result] : []));
 }

@@ -8,8 +8,10 @@ import { createHash } from 'node:crypto';
 
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
+import { TASK_PACKED_BYTES_MAX } from '../../../protocol/limits.ts';
 import type { Submission, SubmissionAccepted } from '../../../protocol/rest.ts';
 import { HubError } from '../../hub-error.ts';
+import { requireStorable } from '../../tasks/task-service.ts';
 import type { SubmitRequest } from '../../tasks/task-service.ts';
 import { callerOf } from '../authentication.ts';
 import { requireUuid } from '../identifiers.ts';
@@ -56,14 +58,13 @@ function present<K extends string, V>(key: K, value: V | null | undefined): Part
   return value === null || value === undefined ? {} : ({ [key]: value } as Record<K, V>);
 }
 
-/** Checks everything about a submission and hands it to the task service. @throws HubError 400, 403, 404 or 413. */
-export async function submitTasks(
+/** Checks everything about a submission, without effects. @throws HubError 400, 403, 404, 413 or 422. */
+async function checkSubmission(
   context: RouteContext,
   callerId: string,
   endpointId: string,
   submission: Submission,
-  idempotency?: SubmitRequest['idempotency'],
-): Promise<SubmissionAccepted> {
+): Promise<SubmitRequest> {
   const idOf = new Map(
     Object.keys(submission.tasks).map((spelt) => [spelt, requireUuid(spelt, 'body/tasks: a key')]),
   );
@@ -86,13 +87,40 @@ export async function submitTasks(
         `Function ${id} is not permitted on endpoint ${endpointId}; its owner allows only certain functions`,
       );
     }
-    functionCode.set(spelt, { id, code: callable.get(id)?.code ?? '' });
+    const code = callable.get(id)?.code ?? '';
+    checkPayloads(spelt, code, submission.tasks[spelt] ?? []);
+    functionCode.set(spelt, { id, code });
   }
+  return { ownerId: callerId, endpointId, functionCode, submission };
+}
+
+function checkPayloads(functionId: string, code: string, payloads: readonly string[]): void {
+  const codeBytes = Buffer.byteLength(code);
+  for (const [index, payload] of payloads.entries()) {
+    requireStorable(payload, index, functionId);
+    const payloadBytes = Buffer.byteLength(payload);
+    if (codeBytes + payloadBytes > TASK_PACKED_BYTES_MAX) {
+      throw new HubError(
+        413,
+        'TASK_PAYLOAD_TOO_LARGE',
+        `Task ${index + 1} of function ${functionId} is too large: ${payloadBytes} bytes of arguments and ${codeBytes} bytes of ` +
+          `function are more than the ${TASK_PACKED_BYTES_MAX} that one task may have; pass large data by reference`,
+      );
+    }
+  }
+}
+
+/** Checks a submission and hands it to the task service. @throws HubError 400, 403, 404, 413 or 422. */
+async function submitTasks(
+  context: RouteContext,
+  callerId: string,
+  endpointId: string,
+  submission: Submission,
+  idempotency?: SubmitRequest['idempotency'],
+): Promise<SubmissionAccepted> {
+  const request = await checkSubmission(context, callerId, endpointId, submission);
   return await context.tasks.submit({
-    ownerId: callerId,
-    endpointId,
-    functionCode,
-    submission,
+    ...request,
     ...(idempotency === undefined ? {} : { idempotency }),
   });
 }
@@ -146,11 +174,11 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
     '/v2/submit',
     { schema: { tags, body: SubmissionBodyV2, response: answers(Responses.document) } },
     async (request) =>
-      await submitV2(
-        request.body,
-        async (endpointId, submission) =>
-          await submitTasks(context, callerOf(request).id, endpointId, submission),
-      ),
+      await submitV2(request.body, {
+        check: async (endpointId, submission) =>
+          await checkSubmission(context, callerOf(request).id, endpointId, submission),
+        submit: async (checked) => await context.tasks.submit(checked),
+      }),
   );
 }
 
