@@ -111,15 +111,6 @@ async function step(title, work) {
   }
 }
 
-/** Shows a line only when the work is not done already. */
-async function withLine(title, work) {
-  const isDone = await Promise.race([
-    work.then(() => true),
-    new Promise((resolve) => setTimeout(resolve, 300, false)),
-  ]);
-  return isDone ? await work : await step(title, async () => await work);
-}
-
 async function run(command, args, options) {
   const { ok, text } = await runQuietly(command, args, options);
   if (!ok) {
@@ -445,7 +436,7 @@ async function main() {
   // Begun first, since pip takes longest; waited for only where it is needed.
   const installing = ensureSdkVenv(ROOT, { upgrade: false });
   const hubUrl = await step('hub with broker and database', async () => await startHub(ownServers));
-  const venv = await withLine('globus-compute-sdk for Python', installing);
+  const venv = await step('globus-compute-sdk for Python', async () => await installing);
   const credentials = await configureEndpoint(hubUrl, venv.python ?? '/usr/bin/python3');
   const endpointId = await step('agent', startAgent);
   const readyMs = Math.round(performance.now() - begun);

@@ -14,12 +14,13 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { link, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { link, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 
 import type { Clock } from '../base/clock.ts';
 import { ConflictError, errorCode, UnavailableError } from '../base/errors.ts';
+import { removeIfThere } from '../base/remove-file.ts';
 import type { LeaseHolder } from '../protocol/rest.ts';
 
 const LOCK_NAME = 'agent.lock';
@@ -282,16 +283,6 @@ async function removeSuccessors(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (name.startsWith(`${LOCK_NAME}.after-`)) {
       await removeIfThere(join(directory, name));
-    }
-  }
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await unlink(path);
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') {
-      throw error;
     }
   }
 }

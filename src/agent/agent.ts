@@ -249,9 +249,8 @@ export class Agent {
       },
       (taskId, reason) => {
         const message = `the task ended, but its result could not be read back from the agent's journal (${reason}); submit it again`;
-        const endedAt = BigInt(Math.trunc(clock.now())) * 1_000_000n;
         return {
-          body: packFailure(taskId, { code: 'RESULT_UNREADABLE', message }, endedAt),
+          body: packFailure(taskId, { code: 'RESULT_UNREADABLE', message }, clock.now()),
           headers: {},
         };
       },

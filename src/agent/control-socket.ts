@@ -5,7 +5,7 @@
  * in /tmp first). A socket file that nobody answers on is a leftover and is replaced; call this while holding `agent.lock`.
  * Bounded: line length, connections, one request at a time per connection, idle time.
  */
-import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
@@ -15,6 +15,7 @@ import type { Clock } from '../base/clock.ts';
 import { ConfigError, ConflictError, UsageError, errorCode } from '../base/errors.ts';
 import { detach } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
+import { removeIfThere } from '../base/remove-file.ts';
 import { encodeControlError, LineDecoder } from './control-protocol.ts';
 import type { ControlResponse } from './control-protocol.ts';
 
@@ -321,14 +322,4 @@ function socketHeld(path: string): ConflictError {
     `another agent answers on ${path}; end it with: agent stop`,
     { details: { path } },
   );
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await unlink(path);
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') {
-      throw error;
-    }
-  }
 }

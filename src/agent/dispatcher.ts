@@ -20,7 +20,6 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { InvariantError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
-import { TASK_OUTPUT_HEADER } from '../protocol/amqp-headers.ts';
 import type {
   AgentToHostFrame,
   DegradedFrame,
@@ -36,6 +35,7 @@ import { languageNotAvailable, readDelivery } from './incoming-task.ts';
 import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
 import type { Journal, RecoveredTask } from './journal/journal.ts';
 import { ARMED_BODY_BYTES_MAX, LanguageLane } from './language-lane.ts';
+import { outputHeaders } from './output-headers.ts';
 import type { ResultOutbox } from './result-outbox.ts';
 import { packFailure } from './task-failure.ts';
 import type { TaskFailure } from './task-failure.ts';
@@ -43,8 +43,6 @@ import type { TaskStatuses } from './task-statuses.ts';
 
 const PLACE_WAIT_MS = 10 * 60 * 1000;
 
-/** Bytes of a result's header that carries captured output. */
-const OUTPUT_HEADER_BYTES_MAX = 48 * 1024;
 /** Longest delay that a timer can hold: a longer one would end at once. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 type Phase = 'accepting' | 'waiting' | 'arming' | 'armed' | 'starting' | 'running' | 'done';
@@ -322,10 +320,7 @@ export class Dispatcher {
 
   /** No host can be started: waiting tasks are failed with what it said rather than kept in silence. */
   onHostBroken(reason: string): void {
-    const failure: TaskFailure = {
-      code: 'WORKER_START_FAILED',
-      message: `the worker host does not start: ${reason}`,
-    };
+    const failure = hostBroken(reason);
     for (const language of LANGUAGES) {
       this.#lanes[language].degraded = reason;
       for (const task of this.#lanes[language].takeAll()) {
@@ -692,10 +687,7 @@ export class Dispatcher {
     this.#leaveSlot(task);
     const broken = this.#laneOf(task).degraded;
     if (broken !== undefined) {
-      this.#fail(task, {
-        code: 'WORKER_START_FAILED',
-        message: `the worker host does not start: ${broken}`,
-      });
+      this.#fail(task, hostBroken(broken));
       return;
     }
     task.phase = 'waiting';
@@ -744,8 +736,8 @@ export class Dispatcher {
   }
 
   #fail(task: LiveTask, failure: TaskFailure, output?: TaskOutput): void {
-    const endedAt = BigInt(Math.trunc(this.#options.clock.now())) * 1_000_000n;
-    this.#finish(task, packFailure(task.taskId, failure, endedAt), outputHeaders(output), true);
+    const body = packFailure(task.taskId, failure, this.#options.clock.now());
+    this.#finish(task, body, outputHeaders(output), true);
   }
 
   #finish(
@@ -825,24 +817,6 @@ export class Dispatcher {
   }
 }
 
-/**
- * The captured output as a header. amqplib encodes all headers of a message into 64 KiB, and what is not plain text grows when it is
- * escaped, so the tails are halved until they fit.
- */
-function outputHeaders(output: TaskOutput | undefined): Readonly<Record<string, unknown>> {
-  if (output === undefined) {
-    return {};
-  }
-  let kept = output;
-  let json = JSON.stringify(kept);
-  while (Buffer.byteLength(json) > OUTPUT_HEADER_BYTES_MAX) {
-    const { stdout, stderr } = kept;
-    kept = {
-      ...(stdout !== undefined && { stdout: stdout.slice(Math.ceil(stdout.length / 2)) }),
-      ...(stderr !== undefined && { stderr: stderr.slice(Math.ceil(stderr.length / 2)) }),
-      truncated: true,
-    };
-    json = JSON.stringify(kept);
-  }
-  return { [TASK_OUTPUT_HEADER]: json };
+function hostBroken(reason: string): TaskFailure {
+  return { code: 'WORKER_START_FAILED', message: `the worker host does not start: ${reason}` };
 }

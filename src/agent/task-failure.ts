@@ -5,6 +5,7 @@
 import type { TaskFailureCode } from '../protocol/host-frames.ts';
 import { packResult } from '../protocol/messages.ts';
 import type { ResultErrorDetails } from '../protocol/messages.ts';
+import { nanoseconds } from '../protocol/task-state.ts';
 import type { TaskTransition } from '../protocol/task-state.ts';
 
 /** A failure that is not the function's own. */
@@ -14,10 +15,10 @@ export interface TaskFailure {
   readonly message: string;
 }
 
-/** Packs the Result of a task that our machinery ended. `endedAt` is nanoseconds since the epoch. */
-export function packFailure(taskId: string, failure: TaskFailure, endedAt: bigint): Buffer {
+/** Packs the Result of a task that our machinery ended. `endedAtMs` is milliseconds since the epoch. */
+export function packFailure(taskId: string, failure: TaskFailure, endedAtMs: number): Buffer {
   const ended: TaskTransition = {
-    timestamp: endedAt,
+    timestamp: nanoseconds(endedAtMs),
     state: 'execution-end',
     actor: 'interchange',
   };

@@ -3,6 +3,7 @@
  * burst of short tasks costs nothing: their results say it all.
  */
 import type { Clock } from '../base/clock.ts';
+import { nanoseconds } from '../protocol/task-state.ts';
 import type { TaskState, TaskTransition } from '../protocol/task-state.ts';
 
 /** Bound on what one report may carry; the rest waits for the next one. */
@@ -25,7 +26,7 @@ export class TaskStatuses {
 
   /** Notes the state of a task. */
   record(taskId: string, state: Extract<TaskState, 'received' | 'running'>): void {
-    const timestamp = BigInt(Math.trunc(this.#clock.now())) * 1_000_000n;
+    const timestamp = nanoseconds(this.#clock.now());
     this.#states.set(taskId, { timestamp, state, actor: 'endpoint' });
     this.#onChange();
   }

@@ -31,3 +31,6 @@ export const FUNCTION_BYTES_MAX = 10 * 1024 * 1024;
 
 /** How long a result stays readable at the hub, and how long a task may wait, in milliseconds: two weeks. */
 export const RETENTION_MS = 14 * 24 * 3600 * 1000;
+
+/** Header of a result that carries captured output, in bytes: amqplib encodes all headers of a message into 64 KiB. */
+export const OUTPUT_HEADER_BYTES_MAX = 48 * 1024;

@@ -29,6 +29,11 @@ export const ACTOR_NAMES = [
 /** Who reports a transition. */
 export type ActorName = (typeof ACTOR_NAMES)[number];
 
+/** Milliseconds since the epoch as the wire's nanoseconds. */
+export function nanoseconds(epochMs: number): bigint {
+  return BigInt(Math.trunc(epochMs)) * 1_000_000n;
+}
+
 /** One step in the life of a task; `timestamp` is nanoseconds since the epoch and exceeds 2^53. */
 export interface TaskTransition {
   readonly timestamp: bigint;

@@ -13,13 +13,12 @@ import type { Clock } from '../../base/clock.ts';
 import { ComputeError, UnavailableError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { TASK_OUTPUT_HEADER } from '../../protocol/amqp-headers.ts';
+import { OUTPUT_HEADER_BYTES_MAX } from '../../protocol/limits.ts';
 import type { ConfirmPublisher } from '../../transport/amqp/publisher.ts';
 import { taskGroupQueueName } from '../broker/topology-table.ts';
 import type { StreamableResult } from './result-store.ts';
 
 const DEFAULT_EXCHANGE = '';
-/** amqplib encodes all headers of a message into 64 KiB. A larger output stays readable through the API. */
-const OUTPUT_BYTES_MAX = 48 * 1024;
 const RETRY = { baseMs: 50, maxMs: 5_000 };
 
 /** Publishes results to task group queues. */
@@ -117,7 +116,7 @@ export class ResultStream {
 }
 
 function outputHeaders({ output }: StreamableResult): Readonly<Record<string, unknown>> {
-  return output === null || Buffer.byteLength(output) > OUTPUT_BYTES_MAX
+  return output === null || Buffer.byteLength(output) > OUTPUT_HEADER_BYTES_MAX
     ? {}
     : { [TASK_OUTPUT_HEADER]: output };
 }
