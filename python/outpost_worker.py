@@ -18,6 +18,7 @@ Standard library only, Python 3.9 or newer. dill is used when this interpreter h
 
 import base64
 import codecs
+import importlib.util
 import io
 import json
 import linecache
@@ -40,6 +41,8 @@ FRAME_HEADER_BYTES_MAX = 1024 * 1024
 CODE_CACHE_COUNT_MAX = 256
 CODE_CACHE_CHARS_MAX = 8 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
+# Layout of the table of running tasks: src/protocol/running-cells.ts.
+RUNNING_HEADER_BYTES = 64
 
 # Made once: json.dumps and json.loads build theirs anew for every call that is not plain.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
@@ -48,7 +51,12 @@ _quote = json.encoder.encode_basestring
 
 EXECUTION_FAILED = "An error occurred during the execution of this task"
 
-DATA_SERIALIZERS = {"DillDataBase64": "00", "JSONData": "11", "AllDataStrategies": "13"}
+DATA_SERIALIZERS = {
+    "DillDataBase64": "00",
+    "JSONData": "11",
+    "AllDataStrategies": "13",
+    "DEFAULT_STRATEGY_DATA": "00",
+}
 CODE_SERIALIZERS = {
     "DillCode": "01",
     "DillCodeTextInspect": "03",
@@ -57,7 +65,16 @@ CODE_SERIALIZERS = {
     "AllCodeStrategies": "12",
     "PureSourceTextInspect": "st",
     "PureSourceDill": "sd",
+    "DEFAULT_STRATEGY_CODE": "01",
 }
+# Modules that the origin's classes can be imported from.
+SERIALIZER_MODULES = ("globus_compute_sdk.serialize", "globus_compute_sdk.serialize.concretes")
+
+SDK_PACKAGE = "globus_compute_sdk"
+SEND_SOURCE = "`Executor(serializer=ComputeSerializer(strategy_code=AllCodeStrategies()))`"
+
+# Pickles of functions that were looked at, by hash and length; a function comes back with every one of its tasks.
+CHECKED_COUNT_MAX = 4096
 
 
 class FrameError(Exception):
@@ -81,9 +98,33 @@ class DillMissingError(DeserializationError):
 
     def __init__(self, what):
         super().__init__(
-            "%s needs dill, but this interpreter (%s, Python %s) has no dill; install it there (`%s -m pip install dill`), "
+            "%s needs dill, but %s has no dill; install it there (`%s -m pip install dill`), "
             "or set `python:` of the endpoint to an interpreter that has it, or send the function as source with JSON data"
-            % (what, sys.executable, platform.python_version(), sys.executable)
+            % (what, this_interpreter(), sys.executable)
+        )
+
+
+class PackageMissingError(DeserializationError):
+    """A pickle is of a class or function that this interpreter has not."""
+
+    def __init__(self, what, module):
+        package = module.partition(".")[0]
+        distribution = "globus-compute-sdk" if package == SDK_PACKAGE else package
+        super().__init__(
+            "%s needs the module %s, but %s does not have it; install what provides it there (`%s -m pip install %s`), "
+            "or set `python:` of the endpoint to an interpreter that has it"
+            % (what, module, this_interpreter(), sys.executable, distribution)
+        )
+
+
+class PythonVersionError(DeserializationError):
+    """A pickle holds byte code of another Python."""
+
+    def __init__(self, what, version):
+        super().__init__(
+            "%s holds byte code of Python %s, but %s is to run it, and byte code only runs in the minor version that made it. "
+            "Send source instead: %s; or submit from Python %d.%d; or set `python:` of the endpoint to an interpreter of Python %s"
+            % ((what, version, this_interpreter(), SEND_SOURCE) + sys.version_info[:2] + (version,))
         )
 
 
@@ -97,6 +138,11 @@ class MaxResultSizeExceeded(Exception):
 
     def __str__(self):
         return "Task result of %dB exceeded current limit of %dB" % (self.size, self.limit)
+
+
+def this_interpreter():
+    """This interpreter, for messages."""
+    return "this interpreter (%s, Python %s)" % (sys.executable, platform.python_version())
 
 
 # --- frames -------------------------------------------------------------------------------------------------------
@@ -114,6 +160,22 @@ def parse_json(text):
     except StopIteration:
         return _DECODER.decode(text)
     return value if end == len(text) else _DECODER.decode(text)
+
+
+def _refuse_constant(name):
+    raise ValueError("%s is not JSON" % name)
+
+
+_STRICT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def parse_strict_json(text):
+    """JSON as other languages read it: without NaN and Infinity, which only values of Python functions may have."""
+    try:
+        value, end = _STRICT_DECODER.scan_once(text, 0)
+    except StopIteration:
+        return _STRICT_DECODER.decode(text)
+    return value if end == len(text) else _STRICT_DECODER.decode(text)
 
 
 def json_text(value):
@@ -148,8 +210,8 @@ def read_frame(stream):
     if len(rest) < length - 4:
         raise FrameError("the stream ended inside a frame")
     try:
-        header = parse_json(rest[:header_length].decode("utf-8"))
-    except ValueError as error:
+        header = parse_strict_json(rest[:header_length].decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise FrameError("the header of a frame is not JSON") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise FrameError("the header of a frame has no type")
@@ -169,7 +231,7 @@ def unpack_buffers(packed):
     buffers = []
     offset = 0
     while offset < len(packed):
-        newline = packed.find("\n", offset, offset + 12)
+        newline = packed.find("\n", offset, offset + 11)
         digits = packed[offset:newline] if newline != -1 else ""
         if not (digits.isascii() and digits.isdigit()):
             raise DeserializationError("packed buffer %d: no length before it" % (len(buffers) + 1))
@@ -190,8 +252,8 @@ def unpack_task(body):
     if body[0] != 1:
         raise EnvelopeError("message is malformed: protocol version %d is not 1" % body[0])
     try:
-        envelope = parse_json(body[1:].decode("utf-8"))
-    except ValueError as error:
+        envelope = parse_strict_json(body[1:].decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise EnvelopeError("message is malformed: it is not JSON") from error
     data = envelope.get("data") if isinstance(envelope, dict) else None
     if not isinstance(data, dict) or envelope.get("message_type") != "task":
@@ -227,6 +289,21 @@ def load_dill(what):
     except ImportError as error:
         raise DillMissingError(what) from error
     return dill
+
+
+_COMPANIONS = {}
+
+
+def companion(name):
+    """A module that lies beside this file, loaded when it is needed first: its folder is not on the import path."""
+    module = _COMPANIONS.get(name)
+    if module is None:
+        path = os.path.join(os.path.dirname(os.path.realpath(__file__)), name + ".py")
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        _COMPANIONS[name] = module
+    return module
 
 
 def installed_version(package):
@@ -313,6 +390,45 @@ def _first_that_loads(candidates):
     raise DeserializationError("no form of the buffer could be deserialized:\n* " + "\n* ".join(failures))
 
 
+_CHECKED = set()
+
+
+def _check_byte_code(data, what):
+    """Refuses a pickle with byte code of another Python, before anything of it is loaded."""
+    if b"_create_code" not in data:
+        return  # By far most arguments, and objects of installed modules.
+    key = (hash(data), len(data))
+    if key in _CHECKED:
+        return
+    version = companion("outpost_byte_code").foreign_version(data)
+    if version is not None:
+        raise PythonVersionError(what, version)
+    if len(_CHECKED) >= CHECKED_COUNT_MAX:
+        _CHECKED.clear()
+    _CHECKED.add(key)
+
+
+def load_pickle(payload, what, needs_dill):
+    """The object of a base64 pickle."""
+    data = base64.b64decode(payload)
+    _check_byte_code(data, what)
+    try:
+        if needs_dill:
+            return load_dill(what).loads(data)
+        import pickle
+
+        return pickle.loads(data)
+    except DillMissingError:
+        if SDK_PACKAGE.encode() in data and find_spec(SDK_PACKAGE) is None:
+            # Asking for dill first would only lead to the next question.
+            raise PackageMissingError(what, SDK_PACKAGE) from None
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is None:
+            raise
+        raise PackageMissingError(what, error.name) from error
+
+
 def deserialize(buffer):
     """The value or function of a serialized buffer."""
     identifier, separator, payload = buffer[:2], buffer[2:3], buffer[3:]
@@ -322,15 +438,15 @@ def deserialize(buffer):
         return parse_json(payload)
     if identifier in ("st", "sd"):
         return function_of_source(*_split_source(payload))
-    if identifier in ("00", "01"):
-        what = "a function serialized as DillCode (01)" if identifier == "01" else "data serialized with dill (00)"
-        return load_dill(what).loads(base64.b64decode(payload))
+    if identifier == "00":
+        return load_pickle(payload, "data serialized with dill (00)", True)
+    if identifier == "01":
+        return load_pickle(payload, "a function serialized as DillCode (01)", True)
     if identifier == "02":
-        import pickle
-
-        return pickle.loads(base64.b64decode(payload))
+        return load_pickle(payload, "a function serialized as PickleCode (02)", False)
     if identifier in ("03", "04"):
-        return function_of_source(*load_dill("a function serialized as " + identifier).loads(base64.b64decode(payload)))
+        # A pair of texts: any unpickler reads it, whatever Python or dill wrote it.
+        return function_of_source(*load_pickle(payload, "a function serialized as " + identifier, False))
     if identifier in ("12", "13"):
         return _first_that_loads((part[:2], part[3:]) for part in unpack_buffers(payload))
     if identifier == "10":
@@ -381,17 +497,17 @@ def serialize(identifier, value):
     return identifier + "\n" + pack_buffers(buffers)
 
 
-def is_plain(value):
-    """Whether JSON keeps a value as it is, but for tuples, which become lists."""
+def is_plain(value, lists=(list,)):
+    """Whether JSON keeps a value as it is; it makes lists of tuples, which `lists` may allow."""
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return True
     if kind is float:
         return value - value == 0
-    if kind in (list, tuple):
-        return all(is_plain(item) for item in value)
+    if kind in lists:
+        return all([is_plain(item, lists) for item in value])
     if kind is dict:
-        return all(type(key) is str and is_plain(item) for key, item in value.items())
+        return all([type(key) is str and is_plain(item, lists) for key, item in value.items()])
     return False
 
 
@@ -400,7 +516,8 @@ def serialize_with(value, result_serializers):
     table = CODE_SERIALIZERS if callable(value) else DATA_SERIALIZERS
     failures = []
     for path in result_serializers:
-        identifier = table.get(path.rpartition(".")[2])
+        module, _, name = path.rpartition(".")
+        identifier = table.get(name) if module in SERIALIZER_MODULES else None
         if identifier is None:
             kind = "code" if callable(value) else "data"
             failures.append("%s: not a %s serializer that this worker knows" % (path, kind))
@@ -408,7 +525,7 @@ def serialize_with(value, result_serializers):
         try:
             return serialize(identifier, value)
         except Exception as error:
-            failures.append("%s: %s" % (path, error))
+            failures.append("%s: %s: %s" % (path, type(error).__name__, error))
     raise SerializationError("All strategies failed.\n* " + "\n* ".join(failures))
 
 
@@ -423,7 +540,7 @@ def serialize_like(value, args_identifier):
     try:
         return serialize(identifier, value)
     except DillMissingError as missing:
-        if is_plain(value):
+        if is_plain(value, (list, tuple)):
             return serialize("11", value)
         raise SerializationError("JSON cannot hold the result, and %s" % missing) from None
     except Exception as error:
@@ -532,6 +649,39 @@ def own_error(error):
     return text, {"code": name, "user_message": "remote error: %s" % error}
 
 
+class Ahead:
+    """Tasks that came while another one ran, and that the host may take back until they begin.
+
+    The host puts a byte into a pipe for each. Whoever reads it has the task: this process, which then begins it, or the host, which
+    then has the newest of them.
+    """
+
+    def __init__(self, running_table):
+        # The other end stays open, so that an empty pipe says so instead of ending.
+        self.tokens, self._end = os.pipe()
+        os.set_blocking(self.tokens, False)
+        self._path = running_table
+        try:
+            self._table = None if running_table is None else os.open(running_table, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # The agent has given it up: then every task counts as begun.
+            self._table = None
+
+    def begin(self, header):
+        """Whether the task is this interpreter's to run. It is then marked in the table of running tasks."""
+        try:
+            os.read(self.tokens, 1)
+        except BlockingIOError:
+            return False
+        if self._table is not None:
+            key = bytes.fromhex(header["task_id"].replace("-", ""))
+            try:
+                os.pwrite(self._table, key, RUNNING_HEADER_BYTES + header["cell"] * len(key))
+            except OSError:
+                self._table = None
+                os.unlink(self._path)
+        return True
+
+
 class Worker:
     """Runs tasks."""
 
@@ -540,6 +690,11 @@ class Worker:
         self._output = output
         self._pid = os.getpid()
         self._details_json = "null"
+        self._mpi_variables = ()
+        marks_dir = config.get("sandbox_marks_dir")
+        self._sandboxes = None
+        if marks_dir is not None:
+            self._sandboxes = companion("outpost_sandbox").Sandboxes(config["working_dir"], marks_dir)
 
     def _details(self):
         """Environment of this worker, as the SDK expects it. What is not installed is left out, not invented."""
@@ -573,11 +728,28 @@ class Worker:
             del environ["GC_TASK_TIMEOUT"]
         if "GC_TASK_SANDBOX_DIR" in environ:
             del environ["GC_TASK_SANDBOX_DIR"]
+        if self._mpi_variables:
+            for name in self._mpi_variables:
+                environ.pop(name, None)
+            self._mpi_variables = ()
         try:
             os.chdir(self._config["working_dir"])
         except FileNotFoundError:  # Somebody tidied it away.
             os.makedirs(self._config["working_dir"], exist_ok=True)
             os.chdir(self._config["working_dir"])
+        if self._sandboxes is not None:
+            self._sandboxes.enter(header["task_id"])
+        specification = header.get("resource_specification")
+        if specification:
+            variables = companion("outpost_shell").mpi_environment(specification)
+            self._mpi_variables = tuple(variables)
+            environ.update(variables)
+
+    def _leave_sandbox(self):
+        try:
+            self._sandboxes.leave()
+        except Exception:
+            pass  # The mark stays, and the sandbox goes with the next start of the host.
 
     def _execute(self, header, body):
         buffers = unpack_buffers(unpack_task(body))
@@ -590,6 +762,11 @@ class Worker:
             import asyncio
 
             value = asyncio.run(value)
+        elif type(function) is not types.FunctionType and hasattr(function, "execute_cmd_line"):
+            # A shell function of the SDK, which leaves a command running that it no longer waits for.
+            shell = companion("outpost_shell")
+            if shell.timed_out(value):
+                shell.end_processes_of(header["task_id"])
         serializers = header.get("result_serializers")
         data = serialize_with(value, serializers) if serializers else serialize_like(value, buffers[1][:2])
         if len(data) > self._config["result_chars_max"]:
@@ -611,6 +788,8 @@ class Worker:
                 data = "(the beginning of the traceback is cut)\n" + data[-limit:]
         if os.getpid() != self._pid:
             os._exit(0)  # A fork that the function made and returned from: the parent answers.
+        if self._sandboxes is not None:
+            self._leave_sandbox()
         ended_ns = time.time_ns()
         result = pack_result(header["task_id"], data, self._details_json, error_details, started_ns, ended_ns)
         frame = {"type": "result", "task_id": header["task_id"], "nonce": header["nonce"], "failed": error_details is not None}
@@ -657,11 +836,13 @@ def serve():
         return
     config = configure[0]
     worker = Worker(config, Output(config["output_bytes_max"]))
+    ahead = Ahead(config.get("running_table"))
     ready = {
         "type": "ready",
         "python_version": platform.python_version(),
         "dill_version": installed_version("dill"),
         "pid": os.getpid(),
+        "tokens": ahead.tokens,
     }
     write_all(encode_frame(ready))
     worker.warm_up()
@@ -669,7 +850,7 @@ def serve():
         frame = read_frame(stream)
         if frame is None:
             return
-        if frame[0]["type"] == "task":
+        if frame[0]["type"] == "task" and (not frame[0].get("ahead") or ahead.begin(frame[0])):
             write_all(worker.run(*frame))
 
 

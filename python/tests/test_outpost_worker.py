@@ -112,8 +112,10 @@ class Serialization(unittest.TestCase):
         self.assertEqual(worker.deserialize(worker.serialize("11", value)), value)
 
     def test_a_value_is_plain_only_when_json_keeps_it(self):
-        for value in (None, True, 1, 1.5, "s", [1, (2, {"k": None})]):
+        for value in (None, True, 1, 1.5, "s", [1, [2, {"k": None}]]):
             self.assertTrue(worker.is_plain(value), value)
+        self.assertFalse(worker.is_plain([1, (2,)]), "JSON makes a list of a tuple")
+        self.assertTrue(worker.is_plain([1, (2,)], (list, tuple)))
         for value in ({1: 2}, {1, 2}, b"", float("nan"), float("inf"), object(), [1j]):
             self.assertFalse(worker.is_plain(value), value)
 
@@ -138,8 +140,19 @@ class Serialization(unittest.TestCase):
     def test_asked_serializers_are_tried_in_order(self):
         prefix = "globus_compute_sdk.serialize.concretes."
         self.assertEqual(worker.serialize_with(1, [prefix + "DillCode", prefix + "JSONData"]), "11\n1")
-        with self.assertRaisesRegex(worker.SerializationError, "All strategies failed"):
+        self.assertEqual(worker.serialize_with(1, ["globus_compute_sdk.serialize.JSONData"]), "11\n1")
+        with self.assertRaisesRegex(worker.SerializationError, "(?s)All strategies failed.*JSONData: TypeError: .*set"):
             worker.serialize_with({1}, [prefix + "JSONData"])
+        for path in ("JSONData", "somewhere.else.JSONData", prefix + "PickleCode", prefix + "PureSourceDill"):
+            with self.subTest(path), self.assertRaisesRegex(worker.SerializationError, "not a data serializer"):
+                worker.serialize_with(1, [path])
+
+    def test_a_callable_takes_the_code_serializers_of_the_list(self):
+        import textwrap
+
+        prefix = "globus_compute_sdk.serialize."
+        buffer = worker.serialize_with(textwrap.dedent, [prefix + "JSONData", prefix + "PureSourceTextInspect"])
+        self.assertEqual(buffer[:16], "st\ndedent:def de")
 
     def test_the_code_cache_is_bounded_and_forgets_sources(self):
         import linecache

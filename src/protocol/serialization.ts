@@ -45,6 +45,106 @@ export function languageOf(codeId: string): Language | undefined {
   return PYTHON_CODE_IDS.has(codeId) ? 'python' : undefined;
 }
 
+const SDK_NAMES: Readonly<Record<string, string>> = {
+  DillDataBase64: SERIALIZERS.DILL_DATA,
+  JSONData: SERIALIZERS.JSON_DATA,
+  AllDataStrategies: SERIALIZERS.ALL_DATA,
+  DillCode: SERIALIZERS.DILL_CODE,
+  DillCodeTextInspect: SERIALIZERS.DILL_CODE_TEXT_INSPECT,
+  DillCodeSource: SERIALIZERS.DILL_CODE_SOURCE,
+  CombinedCode: SERIALIZERS.COMBINED_CODE,
+  AllCodeStrategies: SERIALIZERS.ALL_CODE,
+  PureSourceTextInspect: SERIALIZERS.SOURCE_TEXT_INSPECT,
+  PureSourceDill: SERIALIZERS.SOURCE_DILL,
+};
+const OWN_NAMES: Readonly<Record<string, string>> = {
+  V8Data: SERIALIZERS.V8_DATA,
+  JavaScriptSource: SERIALIZERS.JAVASCRIPT_SOURCE,
+};
+const NAMES: ReadonlyMap<string, string> = new Map(
+  Object.entries({ ...SDK_NAMES, ...OWN_NAMES }).map(([name, id]) => [id, name]),
+);
+const IDS = new Set<string>(Object.values(SERIALIZERS));
+const SDK_MODULE = /^globus_compute_sdk\.serialize\.(?:concretes\.)?/;
+/** Every strategy of one kind that the Globus Compute SDK can choose. */
+const WILDCARDS: Readonly<Record<string, readonly string[]>> = {
+  'globus_compute_sdk.*Code': Object.values(SDK_NAMES).filter((id) => isCode(id)),
+  'globus_compute_sdk.*Data': Object.values(SDK_NAMES).filter((id) => !isCode(id)),
+};
+
+function isCode(id: string): boolean {
+  return languageOf(id) !== undefined;
+}
+
+/** Class name of a serializer by its identifier, for people; the identifier itself when it has none. */
+export function serializerName(id: string): string {
+  return NAMES.get(id) ?? id;
+}
+
+/** Identifiers of a list of allowed serializers, or why it is none. */
+export type AllowedSerializers = { readonly ids: readonly string[] } | { readonly problem: string };
+
+/**
+ * Reads a list of the only serializers that an endpoint accepts (protocol.md 8.4): identifiers, class names, import paths of the
+ * SDK, or its wildcards. Like the origin's, it must let through at least one for code and one for data.
+ */
+export function readAllowedSerializers(list: readonly unknown[]): AllowedSerializers {
+  const ids = new Set<string>();
+  for (const item of list) {
+    if (typeof item === 'string' && Object.hasOwn(WILDCARDS, item)) {
+      continue;
+    }
+    const id = typeof item === 'string' ? idOfName(item) : undefined;
+    if (id === undefined) {
+      return { problem: `${JSON.stringify(item)} is no serializer` };
+    }
+    ids.add(id);
+  }
+  for (const [wildcard, covered] of Object.entries(WILDCARDS)) {
+    if (list.includes(wildcard)) {
+      const specific = covered.find((id) => ids.has(id));
+      if (specific !== undefined) {
+        return { problem: `${wildcard} already covers ${serializerName(specific)}` };
+      }
+      covered.forEach((id) => ids.add(id));
+    }
+  }
+  const codes = [...ids].filter((id) => isCode(id)).length;
+  return codes === 0 || codes === ids.size
+    ? { problem: 'at least one serializer for code and one for data is needed' }
+    : { ids: [...ids] };
+}
+
+function idOfName(name: string): string | undefined {
+  if (IDS.has(name)) {
+    return name;
+  }
+  const bare = name.replace(SDK_MODULE, '');
+  if (Object.hasOwn(SDK_NAMES, bare)) {
+    return SDK_NAMES[bare];
+  }
+  return Object.hasOwn(OWN_NAMES, name) ? OWN_NAMES[name] : undefined;
+}
+
+/** The first buffer whose serializer is not among the allowed, in words for who submitted it; undefined when all are. */
+export function serializerObstacle(
+  buffers: readonly string[],
+  allowed: ReadonlySet<string>,
+): string | undefined {
+  const refused = buffers.findIndex((buffer) => !allowed.has(buffer.slice(0, 2)));
+  if (refused === -1) {
+    return undefined;
+  }
+  const id = (buffers[refused] ?? '').slice(0, 2);
+  const kind = isCode(id) ? 'Code' : 'Data';
+  const names = [...allowed].filter((each) => isCode(each) === isCode(id)).map(serializerName);
+  return (
+    `${kind} serializer ${serializerName(id)} disabled by current configuration. The current configuration requires the ` +
+    `*${isCode(id) ? 'function' : 'arguments'}* to be serialized with one of the allowed ${kind} classes. ` +
+    `Allowed serializers: ${names.sort().join(', ')}`
+  );
+}
+
 /** Number of Unicode code points in a text (Python's `len`). A lone surrogate counts as one. */
 export function codePointLength(text: string): number {
   let length = text.length;

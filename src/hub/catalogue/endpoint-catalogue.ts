@@ -8,7 +8,9 @@ import type { Clock } from '../../base/clock.ts';
 import type { EndpointStatus } from '../../protocol/rest.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { EndpointsTable, HubDatabase } from '../db/schema.ts';
+import { storableJson } from '../db/storable-json.ts';
 import { HubError } from '../hub-error.ts';
+import { allowedSerializersOf, keptMetadata } from './endpoint-allowlists.ts';
 import { endpointDocument, statusDocument } from './endpoint-documents.ts';
 
 /** An access decision may be this old: what another hub process changed counts at once afterwards. */
@@ -22,6 +24,8 @@ export interface EndpointAccess {
   readonly isPublic: boolean;
   /** null: every function. */
   readonly allowedFunctions: ReadonlySet<string> | null;
+  /** Identifiers; null: every serializer. */
+  readonly allowedSerializers: ReadonlySet<string> | null;
 }
 
 /** Fields that an owner may change without registering again. */
@@ -80,6 +84,7 @@ export class EndpointCatalogue {
         isPublic: row.public,
         allowedFunctions:
           row.allowed_functions === null ? null : new Set<string>(row.allowed_functions),
+        allowedSerializers: allowedSerializersOf(row.metadata),
       };
       this.#access.set(id, access);
     }
@@ -148,11 +153,18 @@ export class EndpointCatalogue {
 
   /** Changes fields of an endpoint of the caller's. @throws HubError 403 or 404. */
   async change(callerId: string, id: string, changes: EndpointChanges): Promise<void> {
-    await this.owned(callerId, id);
+    const { metadata: current } = await this.owned(callerId, id);
     const set = {
       ...(changes.name === undefined ? {} : { name: changes.name }),
       ...(changes.displayName === undefined ? {} : { display_name: changes.displayName }),
-      ...(changes.metadata === undefined ? {} : { metadata: JSON.stringify(changes.metadata) }),
+      ...(changes.metadata === undefined
+        ? {}
+        : {
+            metadata: storableJson(
+              { ...keptMetadata(current), ...changes.metadata },
+              'body/metadata',
+            ),
+          }),
       ...(changes.allowedFunctions === undefined
         ? {}
         : { allowed_functions: [...changes.allowedFunctions] }),

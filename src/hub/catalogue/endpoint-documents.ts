@@ -100,6 +100,7 @@ const PUBLIC_METADATA = [
   'endpoint_version',
   'sdk_version',
   'python_version',
+  'allowed_serializers',
 ] as const;
 /** Metadata that only the owner sees: configurations hold paths, accounts and more. */
 const OWNER_METADATA = [

@@ -4,7 +4,8 @@
  * The row is locked from the decision to the end, and the broker is provisioned before the transaction commits, so
  * that a lease exists exactly when its holder could get credentials: a failure half-way leaves the lease as it
  * was, and the next attempt provisions the same epoch again. The new user is made before the older ones are
- * deleted; deleting them closes their connections, which fences whoever held the endpoint.
+ * revoked; that closes their connections, which fences whoever held the endpoint. A former holder that may still be alive keeps
+ * the right to publish results, until it says that it has ended or the retention is over.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 
@@ -14,14 +15,20 @@ import type { Kysely, Selectable, Transaction } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { EndpointRegistered, EndpointRegistration } from '../../protocol/rest.ts';
+import type { EndpointQueues } from '../broker/topology-table.ts';
 import type { BrokerTopology } from '../broker/topology.ts';
 import type { EndpointsTable, HubDatabase } from '../db/schema.ts';
+import { storableJson } from '../db/storable-json.ts';
 import { HubError } from '../hub-error.ts';
+import { checkAllowedSerializers } from './endpoint-allowlists.ts';
 import type { EndpointCatalogue } from './endpoint-catalogue.ts';
 import { endpointNotFound } from './endpoint-catalogue.ts';
 import { registeredDocument } from './endpoint-documents.ts';
-import { decideLease, LEASE_TTL_MS } from './lease.ts';
+import { decideLease, isSuccessor, LEASE_TTL_MS } from './lease.ts';
 import type { StoredHolder } from './lease.ts';
+
+/** Registrations at a time: each holds a connection to the database for as long as the broker takes, and others need some too. */
+const REGISTRATIONS_MAX = 4;
 
 /** How long a lock keeps an endpoint from registering again, in seconds: longer than a reconnect takes. */
 const LOCK_S = 60;
@@ -42,11 +49,15 @@ export interface EndpointRegistrarOptions {
   readonly endpoints: EndpointCatalogue;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Called after an endpoint of ours was registered. */
+  readonly onRegistered?: (endpoint: EndpointQueues) => void;
 }
 
 /** Grants and ends leases. */
 export class EndpointRegistrar {
   readonly #options: EndpointRegistrarOptions;
+  #registrationCount = 0;
+  readonly #waiting: (() => void)[] = [];
 
   constructor(options: EndpointRegistrarOptions) {
     this.#options = options;
@@ -58,22 +69,53 @@ export class EndpointRegistrar {
     target: RegistrationTarget,
     registration: EndpointRegistration,
   ): Promise<EndpointRegistered> {
-    const { db, endpoints, logger } = this.#options;
+    const { db, endpoints, logger, onRegistered } = this.#options;
+    checkAllowedSerializers(registration.metadata);
     const id = target.kind === 'new' ? randomUUID() : target.id;
-    const document = await db.transaction().execute(async (transaction) => {
-      if (target.kind !== 'existing') {
-        await insertEndpoint(transaction, id, ownerId, registration.endpoint_name);
+    await this.#enter();
+    try {
+      const { document, queueSuffix } = await db.transaction().execute(async (transaction) => {
+        if (target.kind !== 'existing') {
+          await insertEndpoint(transaction, id, ownerId, registration.endpoint_name);
+        }
+        const row = await lockRow(transaction, id);
+        checkMayRegister(row, ownerId, registration);
+        return {
+          document: await this.#grant(transaction, row, registration),
+          queueSuffix: row.queue_suffix,
+        };
+      });
+      logger.info(
+        { endpointId: id, ownerId, host: registration.lease?.holder.host },
+        'endpoint registered',
+      );
+      if (registration.lease !== undefined) {
+        onRegistered?.({ id, queueSuffix });
       }
-      const row = await lockRow(transaction, id);
-      checkMayRegister(row, ownerId, registration);
-      return await this.#grant(transaction, row, registration);
-    });
-    endpoints.forget(id);
-    logger.info(
-      { endpointId: id, ownerId, host: registration.lease?.holder.host },
-      'endpoint registered',
-    );
-    return document;
+      return document;
+    } finally {
+      this.#leave();
+      endpoints.forget(id);
+    }
+  }
+
+  async #enter(): Promise<void> {
+    if (this.#registrationCount >= REGISTRATIONS_MAX) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+      });
+      return; // With the place of whoever has left.
+    }
+    this.#registrationCount += 1;
+  }
+
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) {
+      this.#registrationCount -= 1;
+    } else {
+      next();
+    }
   }
 
   /** Keeps an endpoint from registering for a while, and cuts off who holds it. Returns the end in Unix seconds. */
@@ -98,7 +140,7 @@ export class EndpointRegistrar {
 
   /** Ends a lease at its holder's wish; false when somebody else holds it by now. */
   async release(ownerId: string, id: string, epoch: number): Promise<boolean> {
-    const { db, endpoints } = this.#options;
+    const { db, endpoints, topology } = this.#options;
     await endpoints.owned(ownerId, id);
     const result = await db
       .updateTable('endpoints')
@@ -107,7 +149,19 @@ export class EndpointRegistrar {
       .where('id', '=', id)
       .where('lease_epoch', '=', epoch)
       .executeTakeFirst();
-    return result.numUpdatedRows > 0n;
+    if (result.numUpdatedRows > 0n) {
+      return true;
+    }
+    // A fenced agent that has ended: nobody publishes with its credentials any more.
+    const fenced = await db
+      .deleteFrom('fenced_leases')
+      .where('endpoint_id', '=', id)
+      .where('epoch', '=', epoch)
+      .executeTakeFirst();
+    if (fenced.numDeletedRows > 0n) {
+      await topology.revokeEpoch(id, epoch);
+    }
+    return false;
   }
 
   /**
@@ -150,11 +204,11 @@ export class EndpointRegistrar {
       .set({
         name: registration.endpoint_name,
         display_name: registration.display_name ?? null,
-        metadata: JSON.stringify(registration.metadata ?? {}),
+        metadata: storableJson(registration.metadata ?? {}, 'body/metadata'),
         allowed_functions: registration.allowed_functions?.slice() ?? null,
         public: registration.public ?? false,
         lease_epoch: epoch,
-        lease_holder: holder === undefined ? null : JSON.stringify(holder),
+        lease_holder: holder === undefined ? null : storableJson(holder, 'body/lease/holder'),
         lease_expires_at: sql<Date>`now() + ${LEASE_TTL_MS} * interval '1 millisecond'`,
         // What an earlier holder reported says nothing about this one: online is who sent a heartbeat.
         active: false,
@@ -166,7 +220,10 @@ export class EndpointRegistrar {
     const endpoint = { id: row.id, queueSuffix: row.queue_suffix };
     await topology.declareEndpoint(endpoint);
     const { connectionUrl } = await topology.grantEndpoint({ ...endpoint, epoch });
-    await topology.revokeEndpoint(row.id, { exceptEpoch: epoch });
+    await topology.revokeEndpoint(row.id, {
+      exceptEpoch: epoch,
+      fencedEpochs: await fencedEpochs(transaction, row, lease),
+    });
     return registeredDocument(
       {
         endpointId: row.id,
@@ -177,6 +234,28 @@ export class EndpointRegistrar {
       lease === undefined ? undefined : { epoch, ttl_ms: LEASE_TTL_MS },
     );
   }
+}
+
+/** Former holders that may still be alive, and so owe results. A successor knows that its predecessor is gone. */
+async function fencedEpochs(
+  transaction: Transaction<HubDatabase>,
+  row: Selectable<EndpointsTable>,
+  lease: EndpointRegistration['lease'],
+): Promise<readonly number[]> {
+  const former = { epoch: row.lease_epoch, holder: row.lease_holder };
+  if (former.holder !== null && !isSuccessor(former, lease)) {
+    await transaction
+      .insertInto('fenced_leases')
+      .values({ endpoint_id: row.id, epoch: row.lease_epoch })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  }
+  const rows = await transaction
+    .selectFrom('fenced_leases')
+    .select('epoch')
+    .where('endpoint_id', '=', row.id)
+    .execute();
+  return rows.map(({ epoch }) => epoch);
 }
 
 type LockedRow = Selectable<EndpointsTable> & { is_held: boolean; is_locked: boolean };

@@ -14,6 +14,7 @@ import { ProtocolError } from '../../base/errors.ts';
 import { splitSerialized, unpackBuffers } from '../../protocol/serialization.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { HubDatabase } from '../db/schema.ts';
+import { storableJson } from '../db/storable-json.ts';
 import { HubError } from '../hub-error.ts';
 
 const CODE_TTL_MS = 30_000;
@@ -66,7 +67,7 @@ export class FunctionCatalogue {
         code: registration.code,
         description: registration.description ?? null,
         public: registration.isPublic,
-        meta: JSON.stringify(registration.meta),
+        meta: storableJson(registration.meta, 'body/meta'),
       })
       .returning('id')
       .executeTakeFirstOrThrow();
@@ -169,6 +170,12 @@ export class FunctionCatalogue {
         throw new ProtocolError('BUFFER_INVALID', 'it must hold exactly one packed buffer');
       }
       splitSerialized(buffer);
+      if (/\p{Cs}/u.test(code)) {
+        throw new ProtocolError(
+          'BUFFER_INVALID',
+          'it holds half of a surrogate pair, which has no UTF-8 form',
+        );
+      }
     } catch (error) {
       if (error instanceof ProtocolError) {
         throw new HubError(

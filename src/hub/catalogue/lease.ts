@@ -35,6 +35,24 @@ function describeHolder(holder: StoredHolder | null): string {
   return `${holder.host} (pid ${holder.pid})${since}`;
 }
 
+/**
+ * Whether the request comes from the holder itself, or from a process that could not run beside it: one on the same host and boot
+ * that knows the current epoch reads the same endpoint directory, whose lock keeps two from running.
+ */
+export function isSuccessor(
+  { epoch, holder }: Pick<LeaseState, 'epoch' | 'holder'>,
+  request: EndpointRegistration['lease'],
+): boolean {
+  if (holder === null || request === undefined) {
+    return false;
+  }
+  const isSameBoot =
+    holder.host === request.holder.host && holder.boot_id === request.holder.boot_id;
+  const isSameProcess =
+    holder.pid === request.holder.pid && holder.start_ticks === request.holder.start_ticks;
+  return isSameBoot && (isSameProcess || request.previous_epoch === epoch);
+}
+
 /** Decides about a request for the lease; `request` is absent for an endpoint that knows nothing of leases. */
 export function decideLease(
   state: LeaseState,
@@ -51,15 +69,7 @@ export function decideLease(
       ? { isGranted: true }
       : { isGranted: false, heldBy: describeHolder(holder) };
   }
-  const isSameBoot =
-    holder !== null &&
-    holder.host === request.holder.host &&
-    holder.boot_id === request.holder.boot_id;
-  const isSameProcess =
-    isSameBoot &&
-    holder.pid === request.holder.pid &&
-    holder.start_ticks === request.holder.start_ticks;
-  if (isSameProcess || (isSameBoot && request.previous_epoch === state.epoch)) {
+  if (isSuccessor(state, request)) {
     return { isGranted: true };
   }
   return { isGranted: false, heldBy: describeHolder(holder) };

@@ -112,6 +112,17 @@ describe('messages', () => {
     assert.deepEqual(unpackResult(packResult(result)), result);
   });
 
+  it('keeps the timestamp 2^53 of a heartbeat, from which on doubles have gaps', () => {
+    const report: EpStatusReport = {
+      endpoint_id: taskId,
+      global_state: {},
+      task_statuses: {
+        [taskId]: [{ timestamp: 9007199254740992n, state: 'running', actor: 'worker' }],
+      },
+    };
+    assert.deepEqual(unpackEpStatusReport(packEpStatusReport(report)), report);
+  });
+
   it('reads the code identifier of a task without parsing it, and with other spacing by parsing it', () => {
     const usual = packTask({
       task_id: taskId,
