@@ -83,6 +83,7 @@ export class AuthError extends ComputeError {
 /** Codes of {@link UnavailableError}. */
 export type UnavailableErrorCode =
   | 'BROKER_UNREACHABLE'
+  | 'CERTIFICATE_REFUSED'
   | 'HUB_UNREACHABLE'
   | 'DATABASE_UNREACHABLE'
   | 'PUBLISH_UNCONFIRMED'

@@ -41,6 +41,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./agent/tasks.ts')).tasks,
   },
   {
+    command: 'journal [name]',
+    summary: 'Show what the journal of an endpoint holds on disk',
+    load: async () => (await import('./agent/journal.ts')).journal,
+  },
+  {
     command: 'logs [name]',
     summary: 'Show the log of an endpoint',
     load: async () => (await import('./agent/logs.ts')).logs,

@@ -27,6 +27,11 @@ await runCommandLine({
       load: async () => (await import('./hub/status.ts')).status,
     },
     {
+      command: 'tunnel <url>',
+      summary: 'Serve a hub elsewhere on localhost, for programs that know no other address',
+      load: async () => (await import('./hub/tunnel.ts')).tunnel,
+    },
+    {
       command: 'migrate',
       summary: 'Bring the database up to date',
       load: async () => (await import('./hub/migrate.ts')).migrate,

@@ -6,8 +6,9 @@
  */
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 
+import { readAuthorityFile } from '../base/authority-file.ts';
 import { ConfigError } from '../base/errors.ts';
 import type { ConfigProblem } from '../base/errors.ts';
 import type { Environment, SourceReading, SourcedValue } from './config-sources.ts';
@@ -22,6 +23,8 @@ import { findPython } from './python-interpreter.ts';
 export interface AgentConfig {
   readonly displayName: string | undefined;
   readonly hubUrl: string;
+  /** Authorities that are trusted beside the system's, PEM. */
+  readonly ca: string | undefined;
   readonly amqpPort: number | undefined;
   readonly javascriptThreads: number;
   readonly javascriptHeapMb: number;
@@ -32,9 +35,12 @@ export interface AgentConfig {
   readonly environment: Readonly<Record<string, string>>;
   /** Absolute. */
   readonly workingDir: string;
+  readonly runInSandbox: boolean;
   readonly workerStartTimeoutMs: number;
   /** Undefined: all functions. */
   readonly allowedFunctions: readonly string[] | undefined;
+  /** Identifiers; undefined: all serializers. */
+  readonly allowedSerializers: readonly string[] | undefined;
   readonly reserve: number;
   /** 0: no limit. */
   readonly taskTimeoutMs: number;
@@ -87,7 +93,8 @@ export function resolveAgentConfig(sources: AgentConfigSources): ResolvedAgentCo
     }
     origins.push({ key: option.key, value, source: sourced?.source ?? 'default' });
   }
-  const config = toAgentConfig(values, sources);
+  const ca = readAuthorities(values, origins, sources.directory, problems);
+  const config = toAgentConfig(values, sources, ca);
   problems.push(...crossCheck(config, origins));
   if (problems.length > 0) {
     throw new ConfigError(
@@ -174,6 +181,27 @@ function unknownKeyText(key: string, known: readonly string[]): string {
     : `is not a setting; did you mean ${near}?`;
 }
 
+/** The authorities, read at once: a wrong file is a problem of the settings and not of some later connection. */
+function readAuthorities(
+  values: ReadonlyMap<string, OptionValue>,
+  origins: readonly OptionOrigin[],
+  directory: string,
+  problems: ConfigProblem[],
+): string | undefined {
+  const file = values.get('ca_file');
+  if (typeof file !== 'string') {
+    return undefined;
+  }
+  const path = resolve(directory, withHome(file));
+  const reading = readAuthorityFile(path);
+  if ('pem' in reading) {
+    return reading.pem;
+  }
+  const source = origins.find((origin) => origin.key === 'ca_file')?.source ?? 'default';
+  problems.push({ key: 'ca_file', source, value: path, expected: `expected ${reading.expected}` });
+  return undefined;
+}
+
 function crossCheck(config: AgentConfig, origins: readonly OptionOrigin[]): ConfigProblem[] {
   const sourceOf = (key: string): string =>
     origins.find((origin) => origin.key === key)?.source ?? 'default';
@@ -199,6 +227,7 @@ function crossCheck(config: AgentConfig, origins: readonly OptionOrigin[]): Conf
 function toAgentConfig(
   values: ReadonlyMap<string, OptionValue>,
   { directory, environment = {} }: AgentConfigSources,
+  ca: string | undefined,
 ): AgentConfig {
   const number = (key: string): number => values.get(key) as number;
   const text = (key: string): string => values.get(key) as string;
@@ -208,6 +237,7 @@ function toAgentConfig(
   return Object.freeze<AgentConfig>({
     displayName: values.get('display_name') as string | undefined,
     hubUrl: text('hub_url'),
+    ca,
     amqpPort: values.get('amqp_port') as number | undefined,
     javascriptThreads: number('javascript_threads'),
     javascriptHeapMb: number('javascript_heap_mb'),
@@ -215,10 +245,14 @@ function toAgentConfig(
     python: findPython(withHome(text('python')), environment['PATH']),
     environment: Object.freeze(values.get('environment') as Record<string, string>),
     workingDir: isAbsolute(workingDir) ? workingDir : join(directory, workingDir),
+    runInSandbox: values.get('run_in_sandbox') === true,
     workerStartTimeoutMs: milliseconds('worker_start_timeout_s'),
+    allowedSerializers: Object.freeze(values.get('allowed_serializers')) as
+      readonly string[] | undefined,
     allowedFunctions: Object.freeze(values.get('allowed_functions')) as
       readonly string[] | undefined,
-    reserve: (values.get('reserve') as number | undefined) ?? Math.min(1024, 2 * slots),
+    reserve:
+      (values.get('reserve') as number | undefined) ?? Math.min(1024, Math.max(64, 2 * slots)),
     taskTimeoutMs: milliseconds('task_timeout_s'),
     maxRetries: number('max_retries'),
     killGraceMs: milliseconds('kill_grace_s'),

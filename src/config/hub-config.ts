@@ -6,13 +6,21 @@
  */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { createSecureContext } from 'node:tls';
 
 import { parse as parseDotenv } from 'dotenv';
 
+import { readAuthorityFile } from '../base/authority-file.ts';
 import { ConfigError, errorText } from '../base/errors.ts';
 import type { ConfigProblem } from '../base/errors.ts';
 import { redactUrl } from '../base/redact-url.ts';
-import { FUNCTION_BYTES_MAX, RETENTION_MS, SUBMISSION_BYTES_MAX } from '../protocol/limits.ts';
+import {
+  FUNCTION_BYTES_MAX,
+  LOST_AFTER_MS,
+  RETENTION_MS,
+  SUBMISSION_BYTES_MAX,
+  TASK_TTL_MS,
+} from '../protocol/limits.ts';
 import { readDotenvFile, readTextFile } from './config-sources.ts';
 import type { Environment } from './config-sources.ts';
 import { outpostHome } from './endpoint-directory.ts';
@@ -45,10 +53,10 @@ export const HUB_VARIABLES = {
     name: 'OUTPOST_AMQP_MANAGEMENT_URL',
     summary: "RabbitMQ's management API, such as https://user:password@host:15671",
   },
-  amqpCaFile: {
-    name: 'OUTPOST_AMQP_CA_FILE',
-    summary: 'PEM file with the authority that signed the certificate of RabbitMQ',
-    defaultText: 'the authorities of the system',
+  caFile: {
+    name: 'OUTPOST_CA_FILE',
+    summary:
+      'PEM file with authorities to trust beside those that Node brings, for RabbitMQ, its management API and PostgreSQL',
   },
   host: {
     name: 'OUTPOST_HUB_HOST',
@@ -86,8 +94,19 @@ export const HUB_VARIABLES = {
   },
   retentionDays: {
     name: 'OUTPOST_HUB_RETENTION_DAYS',
-    summary: 'How long tasks wait and results stay readable, in days',
+    summary: 'How long results stay readable, in days',
     defaultText: '14',
+  },
+  taskTtlDays: {
+    name: 'OUTPOST_HUB_TASK_TTL_DAYS',
+    summary: 'How long a task may wait for its endpoint, in days',
+    defaultText: '14',
+  },
+  lostAfterS: {
+    name: 'OUTPOST_HUB_LOST_AFTER_S',
+    summary:
+      'How long an endpoint may be gone before the tasks that it received count as lost, in seconds',
+    defaultText: '86400',
   },
   logLevel: {
     name: 'OUTPOST_HUB_LOG_LEVEL',
@@ -104,6 +123,14 @@ export interface HubServiceUrls {
   readonly managementUrl: string;
 }
 
+/** Certificate chain and key of the hub, PEM, and how to look whether they were renewed. */
+export interface RenewableIdentity {
+  readonly cert: string;
+  readonly key: string;
+  /** Reads both files again. @throws ConfigError when they do not hold a certificate and its key. */
+  readonly reload: () => { readonly cert: string; readonly key: string };
+}
+
 /** Settings of a hub, wherever its broker and database are. */
 export interface HubConfig {
   /** State directory of the user. */
@@ -112,15 +139,17 @@ export interface HubConfig {
   readonly port: number;
   /** Without a slash at the end. */
   readonly publicUrl: string | undefined;
-  /** PEM. */
-  readonly amqpCa: string | undefined;
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** Authorities that are trusted beside the system's, PEM. */
+  readonly ca: string | undefined;
+  readonly tls: RenewableIdentity | undefined;
   readonly limits: {
     readonly submissionBytesMax: number;
     readonly functionBytesMax: number;
     readonly submissionTasksMax: number;
   };
   readonly retentionMs: number;
+  readonly taskTtlMs: number;
+  readonly lostAfterMs: number;
   readonly logLevel: LogLevel;
 }
 
@@ -189,28 +218,71 @@ export function readHubStartConfig(environment: Environment): HubStartConfig {
   return Object.freeze({ ...config, services });
 }
 
-/** The database alone, for commands that need nothing else. Undefined when it is not set. @throws ConfigError. */
-export function readDatabaseUrl(environment: Environment): string | undefined {
+/** The database alone, for commands that need nothing else. `url` is undefined when it is not set. @throws ConfigError. */
+export function readDatabaseSettings(
+  environment: Environment,
+): Pick<HubConfig, 'ca'> & { readonly url: string | undefined } {
   const reader = new VariableReader(environment);
   const url = reader.url(HUB_VARIABLES.databaseUrl, DATABASE_SCHEMES);
+  const ca = readAuthorities(reader);
   reader.finish();
-  return url;
+  return { url, ca };
+}
+
+function readAuthorities(reader: VariableReader): string | undefined {
+  reader.refuseOldName('OUTPOST_AMQP_CA_FILE', HUB_VARIABLES.caFile);
+  const path = reader.text(HUB_VARIABLES.caFile);
+  if (path === undefined) {
+    return undefined;
+  }
+  const reading = readAuthorityFile(path);
+  if ('pem' in reading) {
+    return reading.pem;
+  }
+  reader.refuse(HUB_VARIABLES.caFile, path, reading.expected);
+  return undefined;
+}
+
+/** Certificate and key of the hub: both or none, and belonging together. */
+function readIdentity(reader: VariableReader): { cert: string; key: string } | undefined {
+  const { tlsCertFile, tlsKeyFile } = HUB_VARIABLES;
+  const isSet = [tlsCertFile, tlsKeyFile].map((variable) => reader.text(variable) !== undefined);
+  const cert = reader.file(tlsCertFile);
+  const key = reader.file(tlsKeyFile);
+  if (isSet[0] !== isSet[1]) {
+    const missing = isSet[0] === true ? tlsKeyFile : tlsCertFile;
+    reader.refuse(missing, undefined, 'to be set too: https needs a certificate and its key');
+  }
+  if (cert === undefined || key === undefined) {
+    return undefined;
+  }
+  try {
+    createSecureContext({ cert, key });
+    return { cert, key };
+  } catch (error) {
+    const expected = `a certificate chain as PEM that belongs to the key of ${tlsKeyFile.name}; ${errorText(error)}`;
+    reader.refuse(tlsCertFile, reader.text(tlsCertFile), expected);
+    return undefined;
+  }
 }
 
 function commonSettings(reader: VariableReader, environment: Environment): HubConfig {
-  const cert = reader.file(HUB_VARIABLES.tlsCertFile);
-  const key = reader.file(HUB_VARIABLES.tlsKeyFile);
-  if ((cert === undefined) !== (key === undefined)) {
-    const missing = cert === undefined ? HUB_VARIABLES.tlsCertFile : HUB_VARIABLES.tlsKeyFile;
-    reader.refuse(missing, undefined, 'to be set too: https needs a certificate and its key');
-  }
+  const identity = readIdentity(reader);
   return {
     home: reader.attempt(() => outpostHome(environment)) ?? '',
     host: reader.text(HUB_VARIABLES.host) ?? 'localhost',
     port: reader.integer(HUB_VARIABLES.port, 0, 65_535) ?? 5000,
     publicUrl: reader.url(HUB_VARIABLES.publicUrl, HTTP_SCHEMES)?.replace(/\/+$/, ''),
-    amqpCa: reader.file(HUB_VARIABLES.amqpCaFile),
-    tls: cert === undefined || key === undefined ? undefined : { cert, key },
+    ca: readAuthorities(reader),
+    tls: identity && {
+      ...identity,
+      reload: () => {
+        const again = new VariableReader(environment);
+        const renewed = readIdentity(again);
+        again.finish();
+        return renewed ?? identity;
+      },
+    },
     limits: {
       submissionBytesMax:
         reader.integer(HUB_VARIABLES.submissionBytesMax, 1024, 256 * 1024 * 1024) ??
@@ -222,6 +294,10 @@ function commonSettings(reader: VariableReader, environment: Environment): HubCo
     },
     retentionMs:
       (reader.integer(HUB_VARIABLES.retentionDays, 1, 3650) ?? RETENTION_MS / DAY_MS) * DAY_MS,
+    taskTtlMs:
+      (reader.integer(HUB_VARIABLES.taskTtlDays, 1, 3650) ?? TASK_TTL_MS / DAY_MS) * DAY_MS,
+    lostAfterMs:
+      (reader.integer(HUB_VARIABLES.lostAfterS, 60, 3650 * 86_400) ?? LOST_AFTER_MS / 1000) * 1000,
     logLevel: reader.choice(HUB_VARIABLES.logLevel, LOG_LEVELS) ?? 'info',
   };
 }
@@ -302,6 +378,13 @@ class VariableReader {
     } catch (error) {
       this.refuse(variable, path, `a file that can be read; ${errorText(error)}`);
       return undefined;
+    }
+  }
+
+  /** A variable that nobody reads any more would be ignored without a word. */
+  refuseOldName(name: string, variable: Variable): void {
+    if ((this.#environment[name] ?? '') !== '') {
+      this.refuse({ ...variable, name }, undefined, `to be called ${variable.name} by now`);
     }
   }
 

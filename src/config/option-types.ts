@@ -3,6 +3,7 @@
  *
  * A reader returns the value or what it expected instead; it never throws, so that all problems are reported at once.
  */
+import { readAllowedSerializers } from '../protocol/serialization.ts';
 
 /** What a reader made of a value. */
 export type Reading<T> = { readonly value: T } | { readonly expected: string };
@@ -48,6 +49,16 @@ export interface UuidListType {
   readonly type: 'uuid-list';
 }
 
+/** Serializers, by class name, import path, wildcard or identifier: a YAML list, or separated by commas. Read as identifiers. */
+export interface SerializerListType {
+  readonly type: 'serializer-list';
+}
+
+/** Yes or no. */
+export interface FlagType {
+  readonly type: 'flag';
+}
+
 /** Environment variables: a YAML map, `A=1,B=2`, or a JSON object. */
 export interface VariablesType {
   readonly type: 'variables';
@@ -62,10 +73,13 @@ export type OptionType =
   | HubUrlType
   | PathType
   | UuidListType
+  | SerializerListType
+  | FlagType
   | VariablesType;
 
 /** A value after reading. */
-export type OptionValue = number | string | readonly string[] | Readonly<Record<string, string>>;
+export type OptionValue =
+  boolean | number | string | readonly string[] | Readonly<Record<string, string>>;
 
 /** A UUID in any of its spellings with hyphens. */
 export const UUID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -92,6 +106,10 @@ export function readOptionValue(type: OptionType, raw: unknown): Reading<OptionV
         : { expected: expectation(type) };
     case 'uuid-list':
       return readUuidList(raw);
+    case 'serializer-list':
+      return readSerializerList(raw);
+    case 'flag':
+      return readFlag(raw);
     case 'variables':
       return readVariables(raw);
   }
@@ -114,6 +132,10 @@ export function expectation(type: OptionType): string {
       return 'a path';
     case 'uuid-list':
       return 'a list of UUIDs';
+    case 'serializer-list':
+      return 'a list of serializers, with at least one for code and one for data';
+    case 'flag':
+      return 'true or false';
     case 'variables':
       return 'a map of environment variable names to texts';
   }
@@ -188,6 +210,22 @@ function readUuidList(raw: unknown): Reading<readonly string[]> {
     ids.push(item.toLowerCase());
   }
   return { value: [...new Set(ids)] };
+}
+
+function readSerializerList(raw: unknown): Reading<readonly string[]> {
+  const items: unknown = typeof raw === 'string' ? raw.split(',').map((item) => item.trim()) : raw;
+  if (!Array.isArray(items)) {
+    return { expected: expectation({ type: 'serializer-list' }) };
+  }
+  const reading = readAllowedSerializers(items);
+  return 'ids' in reading
+    ? { value: reading.ids }
+    : { expected: `${expectation({ type: 'serializer-list' })}; ${reading.problem}` };
+}
+
+function readFlag(raw: unknown): Reading<boolean> {
+  const flag = raw === 'true' ? true : raw === 'false' ? false : raw;
+  return typeof flag === 'boolean' ? { value: flag } : { expected: expectation({ type: 'flag' }) };
 }
 
 function readVariables(raw: unknown): Reading<Readonly<Record<string, string>>> {

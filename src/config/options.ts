@@ -97,6 +97,13 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
       'Address of the hub. Plain http is refused except for this machine (localhost, 127.0.0.0/8, ::1), because the client secret would cross the network readable.',
   }),
   row({
+    key: 'ca_file',
+    type: { type: 'path' },
+    section: 'Endpoint and hub',
+    description:
+      'PEM file with the certificate authorities that signed the certificates of hub and broker, trusted beside those that Node brings (NODE_EXTRA_CA_CERTS does not count then). A relative path starts at the endpoint’s directory, as a flag at the current one; ~ is your home. A file that is missing, no PEM or out of date is a problem of the settings.',
+  }),
+  row({
     key: 'amqp_port',
     type: { type: 'integer', min: 1, max: 65_535 },
     section: 'Endpoint and hub',
@@ -155,6 +162,14 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
       'Directory in which tasks run. A relative path starts at the endpoint’s directory; ~ is your home.',
   }),
   row({
+    key: 'run_in_sandbox',
+    type: { type: 'flag' },
+    default: false,
+    section: 'Workers',
+    description:
+      'Whether each task gets a directory of its own, working_dir/<task id>, that is removed when the task has ended, whatever ended it. A Python function starts in it; both languages find it in GC_TASK_SANDBOX_DIR. JavaScript threads cannot change their directory, so GC_TASK_WORKING_DIR tells them the one to use, with and without a sandbox.',
+  }),
+  row({
     key: 'worker_start_timeout_s',
     type: { type: 'seconds', min: 1, max: 600 },
     unit: 's',
@@ -171,13 +186,20 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
       'Ids of the only functions that this endpoint runs; a task of any other fails as not allowed. Not set: all functions.',
   }),
   row({
+    key: 'allowed_serializers',
+    type: { type: 'serializer-list' },
+    section: 'Tasks',
+    description:
+      'The only serializers that functions and arguments may come in, by class name or import path of the Globus Compute SDK (JSONData), its wildcards (globus_compute_sdk.*Code, globus_compute_sdk.*Data), JavaScriptSource or V8Data. At least one for code and one for data. The hub refuses a submission in any other, and so does the agent. Not set: all.',
+  }),
+  row({
     key: 'reserve',
     type: { type: 'integer', min: 0, max: 1024 },
     unit: 'tasks',
-    defaultText: 'twice the number of threads and interpreters',
+    defaultText: '64, or twice the number of threads and interpreters when that is more',
     section: 'Tasks',
     description:
-      'Tasks that are taken from the broker and held beside those that run, so that a free worker never waits. They are on this disk and this endpoint’s to run.',
+      'Tasks that are taken from the broker and held beside those that run, so that a free worker never waits. They are on this disk and this endpoint’s to run. While tasks run long, no more than two for each thread and interpreter are taken.',
   }),
   row({
     key: 'task_timeout_s',

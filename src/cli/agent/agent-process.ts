@@ -71,7 +71,7 @@ function agentOptions({
 }: AgentProcessOptions): AgentOptions {
   const { directory, environment } = context;
   const stored = readRegistration(directory);
-  const { displayName, allowedFunctions, amqpPort, ...same } = config;
+  const { displayName, allowedFunctions, allowedSerializers, amqpPort, ca, ...same } = config;
   return {
     ...same,
     name: directory.name,
@@ -86,14 +86,18 @@ function agentOptions({
       await writeRegistration(directory, { endpointId, leaseEpoch: epoch });
       onProgress({ state: 'connecting', endpointId, pid: process.pid });
     },
-    tokens: tokenSource(config.hubUrl, credentials),
+    tokens: tokenSource(config, credentials),
+    ...(ca !== undefined && { ca }),
     ...(displayName !== undefined && { displayName }),
     ...(allowedFunctions !== undefined && { allowedFunctions }),
+    ...(allowedSerializers !== undefined && { allowedSerializers }),
     ...(amqpPort !== undefined && { amqpPort }),
     metadata: {
       agent_version: packageVersion(),
       node_version: process.versions.node,
       hostname: hostname(),
+      // Where the Python SDK's get_endpoint_metadata looks for the version.
+      endpoint_version: packageVersion(),
       platform: `${process.platform} ${release()} ${process.arch}`,
     },
     baseEnvironment: workerBaseEnvironment(environment),

@@ -61,7 +61,7 @@ async function deleteAtHub(
     }
     const { config } = await loadAgentConfig(directory, environment);
     const credentials = await findCredentials({ environment, dotenvPath: directory.dotenvPath });
-    await commandHubClient(config.hubUrl, credentials).deleteEndpoint(registration.endpointId);
+    await commandHubClient(config, credentials).deleteEndpoint(registration.endpointId);
     return 'deleted';
   } catch (error) {
     if (error instanceof ConflictError && error.code === 'ENDPOINT_NOT_FOUND') {

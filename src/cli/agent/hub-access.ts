@@ -3,6 +3,7 @@ import { systemClock } from '../../base/clock.ts';
 import { AuthError, ProtocolError } from '../../base/errors.ts';
 import { packageVersion } from '../../base/package-root.ts';
 import { HubClient } from '../../client/hub-client.ts';
+import type { AgentConfig } from '../../config/agent-config.ts';
 import type { Credentials } from '../../config/credentials.ts';
 import { COMPUTE_SCOPE } from '../../protocol/rest.ts';
 import { JsonHttpClient } from '../../transport/http/json-client.ts';
@@ -17,9 +18,12 @@ export function userAgent(): string {
 /** Limits for a command that somebody waits for: it says what is wrong rather than trying for long. */
 const COMMAND_LIMITS = { timeoutMs: 10_000, retries: 1 } as const;
 
+/** Where the hub is, and whose certificates are trusted beside the system's. */
+export type HubPlace = Pick<AgentConfig, 'hubUrl' | 'ca'>;
+
 /** Access tokens for credentials at a hub; the secret is read again for each grant. */
 export function tokenSource(
-  hubUrl: string,
+  { hubUrl, ca }: HubPlace,
   credentials: Credentials,
   options: { readonly scope?: string; readonly timeoutMs?: number; readonly retries?: number } = {},
 ): TokenSource {
@@ -30,20 +34,22 @@ export function tokenSource(
     scope: COMPUTE_SCOPE,
     clock: systemClock,
     userAgent: userAgent(),
+    ...(ca !== undefined && { ca }),
     ...options,
   });
 }
 
 /** A client for one command. */
 export function commandHubClient(
-  hubUrl: string,
+  hub: HubPlace,
   credentials: Credentials,
   limits: { readonly timeoutMs: number; readonly retries: number } = COMMAND_LIMITS,
 ): HubClient {
   return new HubClient({
-    hubUrl,
-    tokens: tokenSource(hubUrl, credentials, limits),
+    hubUrl: hub.hubUrl,
+    tokens: tokenSource(hub, credentials, limits),
     userAgent: userAgent(),
+    ...(hub.ca !== undefined && { ca: hub.ca }),
     ...limits,
   });
 }
@@ -56,14 +62,16 @@ export interface UserInfo {
 }
 
 /** Asks the hub whose credentials these are (protocol.md 2.8). */
-export async function userInfo(hubUrl: string, credentials: Credentials): Promise<UserInfo> {
+export async function userInfo(hub: HubPlace, credentials: Credentials): Promise<UserInfo> {
+  const { hubUrl, ca } = hub;
   // Userinfo belongs to the other resource server: a token for Compute is not meant for it.
-  const tokens = tokenSource(hubUrl, credentials, { ...COMMAND_LIMITS, scope: 'openid' });
+  const tokens = tokenSource(hub, credentials, { ...COMMAND_LIMITS, scope: 'openid' });
   const http = new JsonHttpClient({
     baseUrl: hubUrl,
     setting: 'hub_url',
     serverName: 'the hub',
     userAgent: userAgent(),
+    ...(ca !== undefined && { ca }),
     ...COMMAND_LIMITS,
   });
   const reply = await http.request({

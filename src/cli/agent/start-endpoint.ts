@@ -5,12 +5,14 @@ import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
 import { findCredentials } from '../../config/credentials.ts';
 import type { Credentials } from '../../config/credentials.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import { checkCertificate, tlsPeer } from '../../transport/tls/certificate-refused.ts';
 import { printJson, printLine, printNote } from '../output.ts';
 import type { StartProgress } from './agent-process.ts';
 import { startInBackground } from './background.ts';
 import type { OnlineAgent } from './background.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { commandHubClient } from './hub-access.ts';
+import type { HubPlace } from './hub-access.ts';
 import { refuseWhenRunning } from './presence.ts';
 
 /** An endpoint whose settings and credentials are in order. */
@@ -51,6 +53,7 @@ export async function startEndpoint(
   const { context, credentials, resolved, flags } = prepared;
   const { name } = context.directory;
   await refuseWhenRunning(context.directory);
+  await checkHubCertificate(resolved.config);
   for (const warning of credentials.warnings) {
     printNote(`Note: ${warning}`);
   }
@@ -71,7 +74,7 @@ export async function startEndpoint(
     options.timeoutMs,
     options.json ? () => undefined : showProgress(name),
   );
-  const hub = await hubAgrees(resolved.config.hubUrl, credentials, agent);
+  const hub = await hubAgrees(resolved.config, credentials, agent);
   if (options.json) {
     printJson({
       name,
@@ -92,6 +95,14 @@ export async function startEndpoint(
   return 0;
 }
 
+/** The agent would try for ever, since a certificate can be renewed; whoever waits at a terminal wants to know. */
+async function checkHubCertificate({ hubUrl, ca }: HubPlace): Promise<void> {
+  const url = new URL(hubUrl);
+  if (url.protocol === 'https:') {
+    await checkCertificate(tlsPeer('the hub', url, 443), ca);
+  }
+}
+
 /** Notes about progress, on a terminal only. */
 function showProgress(name: string): (progress: StartProgress) => void {
   return (progress) => {
@@ -108,14 +119,14 @@ function showProgress(name: string): (progress: StartProgress) => void {
 
 /** Asks the hub whether it sees the endpoint too. The agent's own word counts; a hub that is slow is only mentioned. */
 async function hubAgrees(
-  hubUrl: string,
+  place: HubPlace,
   credentials: Credentials,
   { endpointId }: OnlineAgent,
 ): Promise<{ status: 'online' | 'offline' | 'unknown'; note?: string }> {
   const limits = { timeoutMs: HUB_CONFIRM_MS, retries: 0 };
   const deadlineMs = systemClock.monotonicMs() + HUB_CONFIRM_MS;
   try {
-    const hub = commandHubClient(hubUrl, credentials, limits);
+    const hub = commandHubClient(place, credentials, limits);
     for (;;) {
       const { status } = await hub.endpointStatus(endpointId);
       if (status === 'online') {

@@ -53,6 +53,8 @@ export interface StatusDocument {
   /** Connections to the broker: the one for tasks and the one for results. */
   readonly sessions: Readonly<Record<string, unknown>> | null;
   readonly lease_epoch: number | null;
+  /** Loops of the agent that had work and made no progress, since its start; each was started again. */
+  readonly stalls: readonly unknown[];
   /** Process that runs the workers. */
   readonly worker_host_pid: number | null;
   readonly cpu_seconds: number | null;
@@ -117,6 +119,7 @@ const NOT_RUNNING: StatusDocument = {
   journal: null,
   sessions: null,
   lease_epoch: null,
+  stalls: [],
   worker_host_pid: null,
   cpu_seconds: null,
   rss_bytes: null,
@@ -147,6 +150,7 @@ function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
     journal: fieldsOf(agent['journal']),
     sessions: fieldsOf(agent['sessions']),
     lease_epoch: numberOf(agent['lease_epoch']) ?? base.lease_epoch,
+    stalls: Array.isArray(agent['stalls']) ? (agent['stalls'] as unknown[]) : [],
     worker_host_pid: numberOf(agent['worker_host_pid']),
     cpu_seconds: numberOf(agent['cpu_seconds']),
     rss_bytes: numberOf(agent['rss_bytes']),

@@ -40,6 +40,7 @@ function statusFields(document: StatusDocument): (readonly [string, string | und
       `${language}: ${why}`,
     ]),
     ['Journal', journal === null ? undefined : journalText(journal)],
+    ['Stalled', stallsText(document.stalls)],
     ['Tasks from', sessionText(document.sessions?.['tasks'])],
     ['Results to', sessionText(document.sessions?.['results'])],
     [
@@ -63,6 +64,14 @@ function journalText(journal: Readonly<Record<string, unknown>>): string | undef
     return undefined;
   }
   return `${liveCount} open tasks, ${bytesText(bytes)}${full === true ? ', FULL' : ''}`;
+}
+
+function stallsText(stalls: readonly unknown[]): string | undefined {
+  const texts = stalls.map((stall) => {
+    const { loop, count, last_at: lastAt } = fieldsOf(stall);
+    return `${String(loop)} (${String(count)} times, last at ${String(lastAt)})`;
+  });
+  return texts.length === 0 ? undefined : `${texts.join(', ')}; see: agent logs`;
 }
 
 function sessionText(session: unknown): string | undefined {

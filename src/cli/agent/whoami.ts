@@ -35,7 +35,7 @@ export const whoami = defineCommand(
     for (const warning of credentials.warnings) {
       printNote(`Note: ${warning}`);
     }
-    const identity = await userInfo(config.hubUrl, credentials);
+    const identity = await userInfo(config, credentials);
     if (argv.json) {
       printJson({
         identity_id: identity.identityId,

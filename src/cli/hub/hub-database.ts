@@ -3,7 +3,7 @@ import { ConfigError } from '../../base/errors.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
 import { outpostHome } from '../../config/endpoint-directory.ts';
-import { HUB_VARIABLES, hubEnvironment, readDatabaseUrl } from '../../config/hub-config.ts';
+import { HUB_VARIABLES, hubEnvironment, readDatabaseSettings } from '../../config/hub-config.ts';
 import { checkDatabase, openDatabase } from '../../hub/db/database.ts';
 import type { OpenDatabase } from '../../hub/db/database.ts';
 import { runningDevHub } from './dev-record.ts';
@@ -14,8 +14,8 @@ export async function withHubDatabase<T>(
   use: (db: OpenDatabase) => Promise<T>,
 ): Promise<T> {
   const environment = await hubEnvironment(processEnvironment(), envFile);
-  const url =
-    readDatabaseUrl(environment) ?? runningDevHub(outpostHome(environment))?.ready?.databaseUrl;
+  const settings = readDatabaseSettings(environment);
+  const url = settings.url ?? runningDevHub(outpostHome(environment))?.ready?.databaseUrl;
   if (url === undefined) {
     throw new ConfigError('there is no database to work on:', [
       {
@@ -25,7 +25,8 @@ export async function withHubDatabase<T>(
       },
     ]);
   }
-  const db = openDatabase({ url, logger: silentLogger });
+  const { ca } = settings;
+  const db = openDatabase({ url, logger: silentLogger, ...(ca === undefined ? {} : { ca }) });
   try {
     await checkDatabase(db, url);
     return await use(db);

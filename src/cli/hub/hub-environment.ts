@@ -26,12 +26,14 @@ export function hubSettings(config: HubConfig, services: HubServiceUrls): HubSet
     amqpUrl: services.amqpUrl,
     amqpPublicUrl: services.amqpPublicUrl,
     managementUrl: services.managementUrl,
-    ...(config.amqpCa === undefined ? {} : { amqpCa: config.amqpCa }),
+    ...(config.ca === undefined ? {} : { ca: config.ca }),
     host: config.host,
     port: config.port,
     ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
     ...(config.tls === undefined ? {} : { tls: config.tls }),
     limits: config.limits,
     retentionMs: config.retentionMs,
+    taskTtlMs: config.taskTtlMs,
+    lostAfterMs: config.lostAfterMs,
   };
 }

@@ -6,6 +6,7 @@
 import { errorText } from '../../base/errors.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
 import { hubEnvironment, readHubConfig } from '../../config/hub-config.ts';
+import { fetchTrusting } from '../../transport/http/trusting-fetch.ts';
 import { defineCommand } from '../command-line.ts';
 import { printFields, printJson } from '../output.ts';
 import { runningDevHub } from './dev-record.ts';
@@ -34,8 +35,9 @@ export const status = defineCommand(
   async (argv) => {
     const config = readHubConfig(await hubEnvironment(processEnvironment(), argv.envFile));
     const running = runningDevHub(config.home);
-    const url = running?.ready?.hubUrl ?? config.publicUrl ?? `http://localhost:${config.port}`;
-    const answer = await askHealth(url);
+    const local = `${config.tls === undefined ? 'http' : 'https'}://localhost:${config.port}`;
+    const url = running?.ready?.hubUrl ?? config.publicUrl ?? local;
+    const answer = await askHealth(url, config.ca);
     const isRunning = running !== undefined || answer.kind === 'answered';
     const isReady = answer.kind === 'answered' && answer.isReady;
     if (argv.json) {
@@ -50,9 +52,10 @@ export const status = defineCommand(
   },
 );
 
-async function askHealth(url: string): Promise<Answer> {
+async function askHealth(url: string, ca: string | undefined): Promise<Answer> {
   try {
-    const response = await fetch(`${url}/v1/health`, {
+    const send = ca === undefined ? fetch : fetchTrusting(ca);
+    const response = await send(`${url}/v1/health`, {
       signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
     });
     const health = (await response.json()) as Health;

@@ -34,6 +34,8 @@ export interface PrivateServersOptions {
   readonly broker?: boolean;
   /** @defaultValue true */
   readonly database?: boolean;
+  /** Further lines of rabbitmq.conf, such as a listener for TLS. */
+  readonly brokerSettings?: readonly string[];
   /** Called with a short sentence at each step of the start. */
   readonly onProgress?: (step: string) => void;
   /** Ends a start that is under way. */
@@ -81,7 +83,8 @@ export async function startPrivateServers(options: PrivateServersOptions): Promi
 
   const startOnce = async (forgetPorts: boolean): Promise<Started[]> => {
     const secrets = await loadSecrets(root, forgetPorts);
-    const context = { root, secrets, record, clock, logger, signal: options.signal };
+    const { brokerSettings = [], signal } = options;
+    const context = { root, secrets, record, clock, logger, signal, brokerSettings };
     const begun = clock.monotonicMs();
     const ready = (title: string): void => {
       progress(`${title} is ready (${((clock.monotonicMs() - begun) / 1000).toFixed(1)} s)`);

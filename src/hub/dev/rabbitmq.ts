@@ -32,6 +32,8 @@ export interface ServerContext {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly signal: AbortSignal | undefined;
+  /** Further lines of rabbitmq.conf. */
+  readonly brokerSettings: readonly string[];
 }
 
 /** The running broker. */
@@ -50,7 +52,7 @@ export const BROKER_STOP: readonly StopRung[] = [
 /** Ends at once; confirmed messages of durable classic queues survive it. */
 export const KILL_NOW: readonly StopRung[] = [{ signal: 'SIGKILL', waitMs: 5_000 }];
 
-function configuration(secrets: ServerSecrets): string {
+function configuration({ secrets, brokerSettings }: ServerContext): string {
   // A quarter of the machine, because a development machine has other things to do; never less than Erlang needs to breathe.
   const watermarkMiB = Math.round(Math.min(2048, Math.max(256, totalmem() / 4 / MEBIBYTE)));
   return [
@@ -65,6 +67,7 @@ function configuration(secrets: ServerSecrets): string {
     'log.console = true',
     'log.console.level = info',
     'log.file = false',
+    ...brokerSettings,
     '',
   ].join('\n');
 }
@@ -150,12 +153,12 @@ function brokerEnvironment(
   };
 }
 
-function prepare(directory: string, user: ServerUser | undefined, secrets: ServerSecrets): void {
+function prepare(directory: string, user: ServerUser | undefined, context: ServerContext): void {
   ownDirectory(directory, user);
   for (const name of ['home', 'mnesia', 'log', 'generated']) {
     ownDirectory(join(directory, name), user);
   }
-  writeFor(user, join(directory, 'rabbitmq.conf'), configuration(secrets));
+  writeFor(user, join(directory, 'rabbitmq.conf'), configuration(context));
   writeFor(user, join(directory, 'advanced.config'), '[].\n');
   writeFor(user, join(directory, 'enabled_plugins'), '[rabbitmq_management].\n');
 }
@@ -167,7 +170,7 @@ export async function startBroker(
 ): Promise<PrivateBroker> {
   const { secrets, clock } = context;
   const directory = join(context.root, 'rabbitmq');
-  prepare(directory, installed.user, secrets);
+  prepare(directory, installed.user, context);
   const epmd = await startEpmd(installed, context, directory);
   let broker: ServerProcess | undefined;
   try {

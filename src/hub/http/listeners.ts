@@ -6,7 +6,7 @@
  */
 import { createServer as createHttpListener } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { createServer as createHttpsListener } from 'node:https';
+import { createServer as createHttpsListener, Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 import { systemClock } from '../../base/clock.ts';
@@ -18,6 +18,8 @@ import { ConfigError, UnavailableError, errorCode } from '../../base/errors.ts';
 export interface TlsIdentity {
   readonly cert: string;
   readonly key: string;
+  /** What the files hold now. @throws ConfigError when that cannot be used. */
+  readonly reload?: () => { readonly cert: string; readonly key: string };
 }
 
 /** Where to listen. */
@@ -26,6 +28,8 @@ export interface ListenOptions {
   /** 0: any free port. */
   readonly port: number;
   readonly tls?: TlsIdentity;
+  /** What sets the port, for messages. @defaultValue OUTPOST_HUB_PORT */
+  readonly portSetting?: string;
 }
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -62,18 +66,23 @@ async function listen(server: Server, host: string, port: number): Promise<void>
   });
 }
 
-function listenFailure(error: unknown, host: string, port: number): unknown {
+function listenFailure(
+  error: unknown,
+  host: string,
+  port: number,
+  portSetting = 'OUTPOST_HUB_PORT',
+): unknown {
   switch (errorCode(error) ?? '') {
     case 'EADDRINUSE':
       return new UnavailableError(
         'PORT_IN_USE',
-        `port ${port} on ${host} is in use already; stop what listens there, or set OUTPOST_HUB_PORT to another port`,
+        `port ${port} on ${host} is in use already; stop what listens there, or set ${portSetting} to another port`,
         { cause: error, details: { host, port } },
       );
     case 'EACCES':
       return new UnavailableError(
         'START_FAILED',
-        `this user may not listen on port ${port}; set OUTPOST_HUB_PORT to one from 1024 up`,
+        `this user may not listen on port ${port}; set ${portSetting} to one from 1024 up`,
         { cause: error, details: { host, port } },
       );
     case 'EADDRNOTAVAIL':
@@ -108,14 +117,14 @@ export class Listeners {
 
   /** Starts to listen. @throws UnavailableError PORT_IN_USE; ConfigError when the address is not this machine's. */
   static async open(handler: Handler, options: ListenOptions): Promise<Listeners> {
-    const { host, port, tls } = options;
+    const { host, port, tls, portSetting } = options;
     const [first, second] = host === 'localhost' ? ['127.0.0.1', '::1'] : [host];
     for (let attempt = 1; ; attempt += 1) {
       const server = createListener(handler, tls);
       try {
         await listen(server, first, port);
       } catch (error) {
-        throw listenFailure(error, first, port);
+        throw listenFailure(error, first, port, portSetting);
       }
       const chosen = (server.address() as AddressInfo).port;
       if (second === undefined) {
@@ -132,10 +141,15 @@ export class Listeners {
         await closeServer(server);
         // A port that the system chose as free for IPv4 may be taken for IPv6.
         if (port !== 0 || attempt === FREE_PORT_ATTEMPTS) {
-          throw listenFailure(error, second, chosen);
+          throw listenFailure(error, second, chosen, portSetting);
         }
       }
     }
+  }
+
+  /** Those that speak TLS. */
+  get tlsServers(): readonly HttpsServer[] {
+    return this.#servers.filter((server) => server instanceof HttpsServer);
   }
 
   /** Stops listening, lets running requests end, and drops what takes too long. */

@@ -11,14 +11,20 @@
  *
  * A Retry-After up to RETRY_AFTER_MS_MAX is waited for; a longer one ends the call with the reply as it is.
  *
- * A private certificate authority: Node's own fetch trusts the system's list and the file that NODE_EXTRA_CA_CERTS names at
- * start. The seam for anything else is the `fetch` option (undici's fetch with an Agent that has `connect.ca`).
+ * A certificate that is refused stays refused, so that is not tried again here. The seam for a proxy is the `fetch` option.
  */
 import { raceAbort } from '../../base/abort.ts';
 import { backoffDelayMs } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { sleep, systemClock } from '../../base/clock.ts';
 import { ProtocolError, UnavailableError, errorCode, errorText } from '../../base/errors.ts';
+import {
+  certificateRefused,
+  isCertificateFailure,
+  isNoTls,
+  tlsPeer,
+} from '../tls/certificate-refused.ts';
+import { fetchTrusting } from './trusting-fetch.ts';
 
 const TIMEOUT_MS = 30_000;
 const RETRIES = 4;
@@ -47,7 +53,9 @@ export interface HttpTransportOptions {
   /** Attempts after the first. Default 4; 0 turns retrying off. */
   readonly retries?: number;
   readonly userAgent?: string;
-  /** Seam for a private certificate authority or a proxy; see the header of this file. */
+  /** Authorities that are trusted beside the system's (PEM). */
+  readonly ca?: string;
+  /** Seam for a proxy; then `ca` is its affair. */
   readonly fetch?: typeof fetch;
 }
 
@@ -76,16 +84,18 @@ export interface HttpReply {
 export class HttpTransport {
   readonly #clock: Clock;
   readonly #options: HttpTransportOptions;
+  readonly #fetch: typeof fetch;
 
   constructor(options: HttpTransportOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#options = options;
+    this.#fetch = options.fetch ?? (options.ca === undefined ? fetch : fetchTrusting(options.ca));
   }
 
   /**
    * Sends a request and reads the whole reply.
    *
-   * @throws UnavailableError HUB_UNREACHABLE or TIMED_OUT when no reply came; the signal's reason when aborted.
+   * @throws UnavailableError HUB_UNREACHABLE, TIMED_OUT or CERTIFICATE_REFUSED when no reply came; the signal's reason when aborted.
    */
   async send(request: HttpRequest): Promise<HttpReply> {
     const retries = this.#options.retries ?? RETRIES;
@@ -103,7 +113,7 @@ export class HttpTransport {
         }
         delayMs = Math.max(delayMs, wantedMs ?? 0);
       } catch (error) {
-        if (!(error instanceof UnavailableError)) {
+        if (!(error instanceof UnavailableError) || error.code === 'CERTIFICATE_REFUSED') {
           throw error;
         }
         if (attempt >= retries || !(request.idempotent || error.details['unsent'] === true)) {
@@ -135,7 +145,7 @@ export class HttpTransport {
       }
       throw abort.signal.reason === expired
         ? this.#timedOut(request, limitMs, attempts)
-        : this.#unreachable(request, attempts, error);
+        : await this.#failure(request, attempts, error);
     } finally {
       timer.cancel();
       request.signal?.removeEventListener('abort', onAbort);
@@ -143,8 +153,7 @@ export class HttpTransport {
   }
 
   async #exchange(request: HttpRequest, attempts: number, signal: AbortSignal): Promise<HttpReply> {
-    const send = this.#options.fetch ?? fetch;
-    const response = await send(request.url, {
+    const response = await this.#fetch(request.url, {
       method: request.method,
       headers: {
         accept: 'application/json',
@@ -170,15 +179,31 @@ export class HttpTransport {
     );
   }
 
-  #unreachable(request: HttpRequest, attempts: number, error: unknown): UnavailableError {
-    const { serverName } = this.#options;
+  async #failure(
+    request: HttpRequest,
+    attempts: number,
+    error: unknown,
+  ): Promise<UnavailableError> {
     // fetch says only "fetch failed"; the reason is its cause.
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    if (!isCertificateFailure(cause)) {
+      return this.#unreachable(request, attempts, error, cause);
+    }
+    return await certificateRefused(tlsPeer(this.#options.serverName, request.url, 443), cause);
+  }
+
+  #unreachable(
+    request: HttpRequest,
+    attempts: number,
+    error: unknown,
+    cause: unknown,
+  ): UnavailableError {
+    const { serverName } = this.#options;
     const code = causeCode(cause);
     return new UnavailableError(
       'HUB_UNREACHABLE',
       `cannot reach ${serverName} at ${request.url.origin} for ${describe(request)}${tries(attempts)}: ` +
-        `${errorText(cause)}. ${advice(code)}`,
+        `${errorText(cause)}. ${advice(code, cause)}`,
       {
         cause: error,
         details: {
@@ -205,12 +230,12 @@ function causeCode(cause: unknown): string | undefined {
   return cause instanceof AggregateError ? errorCode(cause.errors[0]) : errorCode(cause);
 }
 
-function advice(code: string | undefined): string {
+function advice(code: string | undefined, cause: unknown): string {
   if (code === undefined) {
     return 'Check the network and try again.';
   }
-  if (/CERT|SELF_SIGNED|ISSUER/.test(code)) {
-    return 'Its certificate is not trusted here: set NODE_EXTRA_CA_CERTS to the file of its certificate authority.';
+  if (isNoTls(cause)) {
+    return 'What listens there speaks no TLS: check that the URL has the right port.';
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return 'Check the host name in the URL.';

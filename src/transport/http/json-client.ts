@@ -17,6 +17,8 @@ export interface JsonHttpClientOptions {
   readonly timeoutMs?: number;
   readonly retries?: number;
   readonly userAgent?: string;
+  /** Authorities that are trusted beside the system's (PEM). */
+  readonly ca?: string;
   readonly fetch?: typeof fetch;
 }
 

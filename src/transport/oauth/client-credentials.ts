@@ -40,6 +40,8 @@ export interface ClientCredentialsOptions {
   readonly timeoutMs?: number;
   readonly retries?: number;
   readonly userAgent?: string;
+  /** Authorities that are trusted beside the system's (PEM). */
+  readonly ca?: string;
   readonly fetch?: typeof fetch;
 }
 
