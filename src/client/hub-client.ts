@@ -5,6 +5,7 @@
  * when it carries an Idempotency-Key: without one, the hub could not tell the second from new tasks.
  */
 import type { Clock } from '../base/clock.ts';
+import { HAND_BACK_TASKS_MAX } from '../protocol/rest.ts';
 import type {
   EndpointRegistered,
   EndpointRegistration,
@@ -14,6 +15,7 @@ import type {
   Submission,
   SubmissionAccepted,
   TaskDocument,
+  TasksHandedBack,
 } from '../protocol/rest.ts';
 import { JsonHttpClient } from '../transport/http/json-client.ts';
 import type { JsonReply, JsonRequest } from '../transport/http/json-client.ts';
@@ -31,6 +33,8 @@ export interface HubClientOptions {
   readonly userAgent?: string;
   /** Attempts after the first. Default 4. */
   readonly retries?: number;
+  /** Authorities that are trusted beside the system's (PEM). */
+  readonly ca?: string;
   readonly fetch?: typeof fetch;
 }
 
@@ -62,12 +66,14 @@ type Call = Omit<JsonRequest, 'headers'> & {
 };
 
 /** How many ids one `batch_status` may ask for. */
-const TASK_IDS_PER_CALL = 128;
+export const TASK_IDS_PER_CALL = 128;
 
 const id = encodeURIComponent;
 
 /** Client of one hub. */
 export class HubClient {
+  /** Authorities that are trusted beside the system's (PEM): those of the hub are those of its broker. */
+  readonly ca: string | undefined;
   readonly #http: JsonHttpClient;
   readonly #tokens: TokenSource;
 
@@ -80,6 +86,7 @@ export class HubClient {
       serverName: 'the hub',
     });
     this.#tokens = tokens;
+    this.ca = options.ca;
   }
 
   /** URL of the hub, without a slash at its end. */
@@ -117,10 +124,35 @@ export class HubClient {
     await this.#call(withSignal(call, signal));
   }
 
+  /**
+   * Gives back tasks that were acked under a lease epoch and not started; the hub publishes them again. Returns how many it took back:
+   * not those that have ended, nor those that were given back under this epoch before. May be repeated.
+   */
+  async handBackTasks(
+    endpointId: string,
+    epoch: number,
+    taskIds: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<number> {
+    const what = `handing back tasks of endpoint ${endpointId}`;
+    const path = `/v1/endpoints/${id(endpointId)}/tasks/hand-back`;
+    let count = 0;
+    for (let start = 0; start < taskIds.length; start += HAND_BACK_TASKS_MAX) {
+      const body: TasksHandedBack = {
+        epoch,
+        task_ids: taskIds.slice(start, start + HAND_BACK_TASKS_MAX),
+      };
+      const call: Call = { what, method: 'POST', path, body, idempotent: true };
+      const reply = readObject(what, await this.#call(withSignal(call, signal)));
+      count += typeof reply['handed_back'] === 'number' ? reply['handed_back'] : 0;
+    }
+    return count;
+  }
+
   /** Whether an endpoint is online, with the figures of its last heartbeat. */
-  async endpointStatus(endpointId: string): Promise<EndpointStatus> {
+  async endpointStatus(endpointId: string, signal?: AbortSignal): Promise<EndpointStatus> {
     const what = `asking for the status of endpoint ${endpointId}`;
-    const reply = await this.#get(what, `/v2/endpoints/${id(endpointId)}/status`);
+    const reply = await this.#get(what, `/v2/endpoints/${id(endpointId)}/status`, signal);
     requireText(what, reply, 'status');
     return reply.body as EndpointStatus;
   }
@@ -162,15 +194,14 @@ export class HubClient {
   }
 
   /** Registers a function. Retried: a second registration leaves an unused function and nothing else. */
-  async registerFunction(body: FunctionRegistration): Promise<{ function_uuid: string }> {
+  async registerFunction(
+    body: FunctionRegistration,
+    signal?: AbortSignal,
+  ): Promise<{ function_uuid: string }> {
     const what = `registering function "${body.function_name}"`;
-    const reply = await this.#call({
-      what,
-      method: 'POST',
-      path: '/v3/functions',
-      body,
-      idempotent: true,
-    });
+    const path = '/v3/functions';
+    const call: Call = { what, method: 'POST', path, body, idempotent: true };
+    const reply = await this.#call(withSignal(call, signal));
     return { function_uuid: requireText(what, reply, 'function_uuid') };
   }
 
@@ -213,34 +244,34 @@ export class HubClient {
   }
 
   /** The document of a task. */
-  async task(taskId: string): Promise<TaskDocument> {
+  async task(taskId: string, signal?: AbortSignal): Promise<TaskDocument> {
     const what = `asking for task ${taskId}`;
-    const reply = await this.#get(what, `/v2/tasks/${id(taskId)}`);
+    const reply = await this.#get(what, `/v2/tasks/${id(taskId)}`, signal);
     requireText(what, reply, 'status');
     return reply.body as TaskDocument;
   }
 
   /** Documents of many tasks by id; ids that the hub does not know are absent. Asked for in portions. */
-  async tasks(taskIds: readonly string[]): Promise<Record<string, TaskDocument>> {
+  async tasks(
+    taskIds: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<Record<string, TaskDocument>> {
     const what = `asking for ${taskIds.length} tasks`;
     const documents: Record<string, TaskDocument> = {};
     for (let start = 0; start < taskIds.length; start += TASK_IDS_PER_CALL) {
-      const reply = await this.#call({
-        what,
-        method: 'POST',
-        path: '/v2/batch_status',
-        body: { task_ids: taskIds.slice(start, start + TASK_IDS_PER_CALL) },
-        idempotent: true,
-      });
+      const body = { task_ids: taskIds.slice(start, start + TASK_IDS_PER_CALL) };
+      const path = '/v2/batch_status';
+      const call: Call = { what, method: 'POST', path, body, idempotent: true };
+      const reply = await this.#call(withSignal(call, signal));
       Object.assign(documents, requireObject(what, reply, 'results'));
     }
     return documents;
   }
 
   /** The tasks of a group. */
-  async taskGroup(taskGroupId: string): Promise<TaskGroupDocument> {
+  async taskGroup(taskGroupId: string, signal?: AbortSignal): Promise<TaskGroupDocument> {
     const what = `asking for task group ${taskGroupId}`;
-    const reply = await this.#get(what, `/v2/taskgroup/${id(taskGroupId)}`);
+    const reply = await this.#get(what, `/v2/taskgroup/${id(taskGroupId)}`, signal);
     requireText(what, reply, 'taskgroup_id');
     return reply.body as TaskGroupDocument;
   }
@@ -279,8 +310,8 @@ export class HubClient {
     return reply.body as EndpointRegistered;
   }
 
-  async #get(what: string, path: string): Promise<JsonReply> {
-    return await this.#call({ what, method: 'GET', path, idempotent: true });
+  async #get(what: string, path: string, signal?: AbortSignal): Promise<JsonReply> {
+    return await this.#call(withSignal({ what, method: 'GET', path, idempotent: true }, signal));
   }
 
   async #call({ what, ...request }: Call): Promise<JsonReply> {

@@ -14,7 +14,7 @@ import type { EndpointStatus, FunctionRegistration, Submission } from '../protoc
 import type { Language } from '../protocol/serialization.ts';
 import { clientCredentialsTokenSource } from '../transport/oauth/client-credentials.ts';
 import type { TokenSource } from '../transport/oauth/client-credentials.ts';
-import { credentialsFrom, hubUrlFrom, processEnvironment } from './environment.ts';
+import { authoritiesFrom, credentialsFrom, hubUrlFrom, processEnvironment } from './environment.ts';
 import type { Environment } from './environment.ts';
 import { TaskPendingError } from './errors.ts';
 import { codeId, packFunctionCode, sourceOfFunction, sourceOfText } from './function-source.ts';
@@ -43,13 +43,20 @@ export interface ClientOptions {
   readonly timeoutMs?: number;
   /** HTTP attempts after the first. Default 4. */
   readonly retries?: number;
-  /** For a private certificate authority or a proxy: a fetch that knows it. */
+  /** Authorities of hub and broker that are trusted beside the system's (PEM). Default what the file OUTPOST_CA_FILE holds. */
+  readonly ca?: string;
+  /** For a proxy: a fetch that knows it; then `ca` is its affair, except at the broker. */
   readonly fetch?: typeof fetch;
   readonly clock?: Clock;
 }
 
+/** Options of every request: `signal` ends it with the signal's reason, as it does for `fetch`. */
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
 /** How a function is registered. */
-export interface RegisterOptions {
+export interface RegisterOptions extends CallOptions {
   /** Default the function's own name. */
   readonly name?: string;
   /** Language of a source text. Default `javascript`. */
@@ -62,7 +69,7 @@ export interface RegisterOptions {
 }
 
 /** How a task is run. */
-export interface RunOptions {
+export interface RunOptions extends CallOptions {
   readonly kwargs?: Readonly<Record<string, unknown>>;
   /** Default `json`. */
   readonly argumentFormat?: ArgumentFormat;
@@ -71,10 +78,9 @@ export interface RunOptions {
 }
 
 /** How to wait for a result. */
-export interface WaitOptions {
+export interface WaitOptions extends CallOptions {
   /** Default none: waits until the task ends. */
   readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
 }
 
 const POLL = { baseMs: 200, maxMs: 5_000 };
@@ -88,16 +94,20 @@ export class Client {
   readonly hub: HubClient;
   readonly #clock: Clock;
   readonly #registrations = new Map<string, Promise<RegisteredFunction<never>>>();
+  /** The same by the function itself, whose source then need not be looked at. */
+  readonly #known = new WeakMap<object, Promise<RegisteredFunction<never>>>();
 
   constructor(options: ClientOptions = {}) {
     const environment = options.environment ?? processEnvironment();
     const hubUrl = (options.hubUrl ?? hubUrlFrom(environment)).replace(/\/+$/, '');
     this.#clock = options.clock ?? systemClock;
+    const ca = options.ca ?? authoritiesFrom(environment);
     const http = {
       clock: this.#clock,
       userAgent: USER_AGENT,
       ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
       ...(options.retries === undefined ? {} : { retries: options.retries }),
+      ...(ca === undefined ? {} : { ca }),
       ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
     };
     const tokens = options.tokens ?? tokensFrom(options, environment, hubUrl, http);
@@ -151,6 +161,7 @@ export class Client {
     };
     const accepted = await this.hub.submit(endpointId, submission, {
       idempotencyKey: randomUUID(),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     const taskId = accepted.tasks[functionId]?.[0];
     if (taskId === undefined) {
@@ -163,13 +174,13 @@ export class Client {
   }
 
   /** How a task stands: pending, its value, or its error. */
-  async getTask(taskId: string): Promise<TaskOutcome> {
-    return outcomeOfDocument(await this.hub.task(taskId));
+  async getTask(taskId: string, options: CallOptions = {}): Promise<TaskOutcome> {
+    return outcomeOfDocument(await this.hub.task(taskId, options.signal));
   }
 
   /** The value of a task. @throws TaskPendingError while it has not ended; TaskExecutionError when it failed. */
-  async getResult<T = unknown>(taskId: string): Promise<T> {
-    const outcome = await this.getTask(taskId);
+  async getResult<T = unknown>(taskId: string, options: CallOptions = {}): Promise<T> {
+    const outcome = await this.getTask(taskId, options);
     switch (outcome.status) {
       case 'success':
         return outcome.value as T;
@@ -181,8 +192,11 @@ export class Client {
   }
 
   /** How many tasks stand, by id; an id that the hub does not know is pending with the reason `unknown`. */
-  async getBatchResult(taskIds: readonly string[]): Promise<Map<string, TaskOutcome>> {
-    const documents = await this.hub.tasks(taskIds);
+  async getBatchResult(
+    taskIds: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, TaskOutcome>> {
+    const documents = await this.hub.tasks(taskIds, options.signal);
     return new Map(
       taskIds.map((taskId) => {
         const document = documents[taskId];
@@ -196,12 +210,12 @@ export class Client {
     );
   }
 
-  /** Waits for a task by asking again and again, ever more slowly. @throws UnavailableError TIMED_OUT, and as `getResult`. */
+  /** Waits for a task by asking again and again, ever more slowly; a signal ends the waiting, not the task. @throws UnavailableError TIMED_OUT, and as `getResult`. */
   async waitForResult<T = unknown>(taskId: string, options: WaitOptions = {}): Promise<T> {
     const startedMs = this.#clock.monotonicMs();
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return await this.getResult<T>(taskId);
+        return await this.getResult<T>(taskId, options);
       } catch (error) {
         if (!(error instanceof TaskPendingError)) {
           throw error;
@@ -221,8 +235,8 @@ export class Client {
   }
 
   /** Whether an endpoint is online, with the figures of its last heartbeat. */
-  async getEndpointStatus(endpointId: string): Promise<EndpointStatus> {
-    return await this.hub.endpointStatus(endpointId);
+  async getEndpointStatus(endpointId: string, options: CallOptions = {}): Promise<EndpointStatus> {
+    return await this.hub.endpointStatus(endpointId, options.signal);
   }
 
   /**
@@ -231,15 +245,16 @@ export class Client {
    *
    * @internal
    */
-  async registrationOf(fn: AnyFunction): Promise<RegisteredFunction<never>> {
-    const source = sourceOfFunction(fn);
-    const key = packFunctionCode(source);
-    const known = this.#registrations.get(key);
+  async registrationOf(fn: AnyFunction | FunctionSource): Promise<RegisteredFunction<never>> {
+    const known = this.#known.get(fn);
     if (known !== undefined) {
       return await known;
     }
-    const registration = this.#register(source, {});
+    const source = typeof fn === 'function' ? sourceOfFunction(fn) : fn;
+    const key = packFunctionCode(source);
+    const registration = this.#registrations.get(key) ?? this.#register(source, {});
     this.#registrations.set(key, registration);
+    this.#known.set(fn, registration);
     const [oldest] = this.#registrations.keys();
     if (this.#registrations.size > REGISTRATIONS_KEPT && oldest !== undefined) {
       this.#registrations.delete(oldest);
@@ -248,7 +263,10 @@ export class Client {
       return await registration;
     } catch (error) {
       // The next use tries again.
-      this.#registrations.delete(key);
+      if (this.#registrations.get(key) === registration) {
+        this.#registrations.delete(key);
+      }
+      this.#known.delete(fn);
       throw error;
     }
   }
@@ -262,7 +280,7 @@ export class Client {
       ...(options.public === true ? { public: true } : {}),
       ...(options.group === undefined ? {} : { group: options.group }),
     };
-    const { function_uuid: functionId } = await this.hub.registerFunction(body);
+    const { function_uuid: functionId } = await this.hub.registerFunction(body, options.signal);
     return new RegisteredFunction(functionId, source.name, source.language);
   }
 }

@@ -10,13 +10,23 @@ export interface FutureControl<T> {
   readonly future: ComputeFuture<T>;
   /** Says which task it is; the first call counts. */
   submitted: (taskId: string) => void;
+  /** Settles the future; the first of `resolve` and `reject` counts. */
   resolve: (value: T) => void;
   reject: (error: Error) => void;
+}
+
+/** What becomes of a future, told to whoever made it. */
+export interface FutureHooks<T> {
+  /** Called once, when it is settled. */
+  readonly onSettled: (control: FutureControl<T>) => void;
+  /** Asked to stop waiting: settles the future; whether the task was kept from being sent. */
+  readonly onCancel: (control: FutureControl<T>) => boolean;
 }
 
 interface FutureState {
   taskId: string | undefined;
   isDone: boolean;
+  cancel: () => boolean;
 }
 
 /** Result of a task, later. */
@@ -44,6 +54,14 @@ export class ComputeFuture<T> implements Promise<T> {
     return this.#state.isDone;
   }
 
+  /**
+   * Stops waiting: the future rejects with FutureCancelledError. A task that has not been sent is dropped and never runs
+   * (true); one that has been sent goes on at its endpoint, and `client.getResult` has its result later (false).
+   */
+  cancel(): boolean {
+    return !this.#state.isDone && this.#state.cancel();
+  }
+
   async then<A = T, B = never>(
     onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
     onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
@@ -63,26 +81,37 @@ export class ComputeFuture<T> implements Promise<T> {
 }
 
 /** Makes a future together with the means to settle it. */
-export function createFuture<T>(): FutureControl<T> {
-  const state: FutureState = { taskId: undefined, isDone: false };
+export function createFuture<T>(hooks?: FutureHooks<T>): FutureControl<T> {
+  const state: FutureState = { taskId: undefined, isDone: false, cancel: () => false };
   const value = deferred<T>();
   const submitted = deferred<string>();
-  return {
+  const settle = (): boolean => {
+    const isFirst = !state.isDone;
+    state.isDone = true;
+    return isFirst;
+  };
+  const control: FutureControl<T> = {
     future: new ComputeFuture(value.promise, submitted.promise, state),
     submitted: (taskId) => {
       state.taskId ??= taskId;
       submitted.resolve(taskId);
     },
     resolve: (result) => {
-      state.isDone = true;
-      value.resolve(result);
+      if (settle()) {
+        value.resolve(result);
+        hooks?.onSettled(control);
+      }
     },
     reject: (error) => {
-      state.isDone = true;
-      value.reject(error);
-      submitted.reject(error);
+      if (settle()) {
+        value.reject(error);
+        submitted.reject(error);
+        hooks?.onSettled(control);
+      }
     },
   };
+  state.cancel = () => hooks?.onCancel(control) ?? false;
+  return control;
 }
 
 interface Deferred<T> {

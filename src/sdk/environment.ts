@@ -2,6 +2,7 @@
  * Where the SDK finds a hub and credentials that the program did not name. The first complete pair wins, both halves from
  * one source, as in the agent.
  */
+import { readAuthorityFile } from '../base/authority-file.ts';
 import { AuthError, ConfigError } from '../base/errors.ts';
 
 /** Variables by name, such as those of the process. */
@@ -31,6 +32,26 @@ export function processEnvironment(): Environment {
 /** The hub to talk to. */
 export function hubUrlFrom(environment: Environment): string {
   return setting(environment, 'OUTPOST_HUB_URL') ?? DEFAULT_HUB_URL;
+}
+
+/** The authorities to trust beside the system's (PEM). @throws ConfigError when the file cannot be used. */
+export function authoritiesFrom(environment: Environment): string | undefined {
+  const path = setting(environment, 'OUTPOST_CA_FILE');
+  if (path === undefined) {
+    return undefined;
+  }
+  const reading = readAuthorityFile(path);
+  if ('pem' in reading) {
+    return reading.pem;
+  }
+  throw new ConfigError('the authorities to trust cannot be used', [
+    {
+      key: 'OUTPOST_CA_FILE',
+      source: 'environment',
+      value: path,
+      expected: `expected ${reading.expected}`,
+    },
+  ]);
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Errors of the SDK, beside those of src/base/errors.ts that it passes on. One class for each thing that a program decides
- * on: not finished yet, failed over there, given up here, cannot be converted.
+ * on: not finished yet, failed over there, given up here, not handed over, cannot be converted.
  */
 import { ComputeError } from '../base/errors.ts';
 import type { ComputeErrorOptions } from '../base/errors.ts';
@@ -76,21 +76,56 @@ export class TaskExecutionError extends ComputeError {
   }
 }
 
-/** The program stopped waiting; the task itself goes on at its endpoint. */
+/** The program stopped waiting, by `cancel()` or `shutdown()`; the task itself goes on at its endpoint. */
 export class FutureCancelledError extends ComputeError {
+  /** Absent when the task was never sent. */
   readonly taskId: string | undefined;
 
-  constructor(taskId: string | undefined) {
-    super(
-      'FUTURE_CANCELLED',
-      taskId === undefined
-        ? 'the executor was shut down before this task was submitted'
-        : `the executor was shut down before task ${taskId} ended. It goes on at its endpoint: ` +
-            `client.getResult("${taskId}") has its result later.`,
-      75,
-      { details: { taskId } },
-    );
+  constructor(taskId: string | undefined, why = 'the executor was shut down') {
+    super('FUTURE_CANCELLED', `${why} ${afterwards(taskId)}`, 75, { details: { taskId } });
     this.taskId = taskId;
+  }
+}
+
+/**
+ * A signal was aborted while its task was awaited; `cause` is the signal's reason. It has the name that the platform gives
+ * its own, so `error.name === 'AbortError'` tells both. The task itself goes on at its endpoint, if it was sent.
+ */
+export class AbortError extends ComputeError {
+  /** Absent when the task was never sent. */
+  readonly taskId: string | undefined;
+
+  constructor(taskId: string | undefined, reason: unknown, then = afterwards(taskId)) {
+    super('ABORTED', `the signal was aborted ${then}`, 75, {
+      cause: reason,
+      details: { taskId },
+    });
+    this.taskId = taskId;
+  }
+}
+
+/** What becomes of a task that nobody waits for any more. */
+function afterwards(taskId: string | undefined): string {
+  return taskId === undefined
+    ? 'before this task was submitted'
+    : `before task ${taskId} ended. It goes on at its endpoint: client.getResult("${taskId}") has its result later.`;
+}
+
+/** A batch could not be handed to the hub, however often it was tried; `cause` is the last failure. */
+export class SubmissionError extends ComputeError {
+  /** Requests that were made; each of them was repeated by the HTTP client already. */
+  readonly attempts: number;
+
+  constructor(taskCount: number, attempts: number, afterMs: number, cause: Error) {
+    super(
+      'SUBMISSION_FAILED',
+      `${taskCount === 1 ? 'a task' : `${taskCount} tasks`} could not be handed to the hub within ${Math.ceil(afterMs / 1000)} s ` +
+        `(${attempts} attempts): ${cause.message} The hub may have taken the tasks without its answer getting here: look into ` +
+        'the task group with executor.reloadTasks() before you submit them again.',
+      75,
+      { cause, details: { attempts } },
+    );
+    this.attempts = attempts;
   }
 }
 

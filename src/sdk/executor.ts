@@ -4,110 +4,148 @@
  *   submit ─▶ registered? ─▶ queue ─▶ POST submit (Idempotency-Key) ─▶ task id ─▶ future settled by the stream, then ack
  *
  * Invariants:
- *  E1 Every future is settled: by its result, by the failure of its submission, or by shutdown.
+ *  E1 Every future is settled: by its result, by the failure of its submission, by its signal, or by shutdown.
  *  E2 A result is acked after its future is settled. One that comes before the answer to its submission is held; one that
  *     belongs to no future is acked and left to the hub, which keeps it.
  *  E3 After a reconnect the hub is asked once for everything unsettled. While the broker cannot be reached at all (a firewall,
- *     say), it is asked at every attempt, so results still come, only later. It is also asked, ever more slowly, while no
- *     result comes: another consumer of the group's queue may have taken ours.
+ *     say), it is asked at every attempt, so results still come, only later. It is also asked while another process consumes
+ *     the group's queue, and, ever more slowly, while no result comes.
+ *  E4 Nothing is kept of a future that is settled.
  *
  * Unsettled futures keep the process alive. When there are none, the connection is closed after a moment, so that a program
  * which forgets `shutdown()` ends all the same.
  */
-import { randomUUID } from 'node:crypto';
-
 import { systemClock } from '../base/clock.ts';
-import type { Clock, Timer } from '../base/clock.ts';
-import { ProtocolError, UsageError } from '../base/errors.ts';
+import type { Clock } from '../base/clock.ts';
+import { UsageError } from '../base/errors.ts';
 import { detach, silentLogger } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
-import type { Submission, SubmissionAccepted } from '../protocol/rest.ts';
+import { BackPressure } from './back-pressure.ts';
 import type { Client } from './client.ts';
-import { createFuture } from './compute-future.ts';
 import type { ComputeFuture, FutureControl } from './compute-future.ts';
 import { FutureCancelledError } from './errors.ts';
-import type { AnyFunction } from './function-source.ts';
+import { executorSettings } from './executor-options.ts';
+import type {
+  ExecutorOptions,
+  MapOptions,
+  ReattachOptions,
+  ShutdownOptions,
+  SubmitOptions,
+} from './executor-options.ts';
+import type { AnyFunction, FunctionSource } from './function-source.ts';
+import { GroupSubscription } from './group-subscription.ts';
+import { mapTasks } from './map-tasks.ts';
 import { OpenTasks } from './open-tasks.ts';
+import type { TaskContext } from './outcome.ts';
 import { RegisteredFunction } from './registered-function.ts';
 import type { FunctionReference } from './registered-function.ts';
-import { ResultStream } from './result-stream.ts';
-import { resultSerializersFor, serializeArguments } from './serializers.ts';
-import type { ArgumentFormat } from './serializers.ts';
+import { requestBytes, resultSerializersFor, serializeArguments } from './serializers.ts';
 import { SubmissionQueue } from './submission-queue.ts';
-import type { QueuedTask } from './submission-queue.ts';
+import { Submitter } from './submitter.ts';
+import type { SubmissionSettings, SubmittedTask } from './submitter.ts';
+import type { Items } from './task-flow.ts';
+import type { TaskMap } from './task-map.ts';
+import { UnsettledFutures } from './unsettled-futures.ts';
+import type { Unsettled } from './unsettled-futures.ts';
+import { untilAvailable } from './until-available.ts';
 
-/** Settings of an {@link Executor}. */
-export interface ExecutorOptions {
-  readonly client: Client;
-  readonly endpointId: string;
-  /** Group to add tasks to. Default a new one. */
-  readonly taskGroupId?: string;
-  /** Most tasks in one request. Default 512. */
-  readonly batchSize?: number;
-  /** Default `json`; `v8` keeps Map, Date, bigint and binary data, for JavaScript functions. */
-  readonly argumentFormat?: ArgumentFormat;
-  /** Import paths of result strategies, in place of JSON. */
-  readonly resultSerializers?: readonly string[];
-  readonly resourceSpecification?: Readonly<Record<string, unknown>>;
-  readonly userEndpointConfig?: Readonly<Record<string, unknown>>;
-  /** How long a connection without unsettled futures is kept. Default 2 s. */
-  readonly idleMs?: number;
-  /** Certificate authority of the broker (PEM), when the system's list does not have it. */
-  readonly ca?: string;
-  readonly logger?: Logger;
-  readonly clock?: Clock;
-}
-
-interface SubmittedTask extends QueuedTask {
-  readonly functionName: string;
-  readonly control: FutureControl<unknown>;
-}
-
-const BATCH_SIZE = 512;
-/** Well under what the hub takes in one request, since texts grow when they are escaped. */
-const BATCH_BYTES = 4 * 1024 * 1024;
-const IDLE_MS = 2_000;
+type Registered = RegisteredFunction<never> | string;
+type Runnable = AnyFunction | FunctionSource | FunctionReference;
 
 /** Executor for one endpoint. */
 export class Executor implements AsyncDisposable {
-  readonly endpointId: string;
+  /** Endpoint to run tasks on; without one, an executor only reads what was submitted earlier. */
+  readonly endpointId: string | undefined;
   readonly #options: ExecutorOptions;
+  readonly #settings: ReturnType<typeof executorSettings>;
   readonly #client: Client;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #queue: SubmissionQueue<SubmittedTask>;
+  readonly #submitter: Submitter;
   readonly #tasks: OpenTasks;
-  /** Every unsettled future, submitted or not. */
-  readonly #unsettled = new Set<FutureControl<unknown>>();
+  readonly #pressure: BackPressure;
+  readonly #group: GroupSubscription;
+  readonly #unsettled: UnsettledFutures;
   readonly #cancelling = new AbortController();
   #taskGroupId: string | undefined;
-  #stream: ResultStream | undefined;
-  #idleTimer: Timer | undefined;
+  /** Whether the group is known to have a queue. */
+  #hasQueue = false;
+  #taskCountSubmitted = 0;
   #isClosed = false;
+  #closed: Promise<void> | undefined;
 
   constructor(options: ExecutorOptions) {
     this.endpointId = options.endpointId;
     this.#options = options;
+    this.#settings = executorSettings(options);
     this.#client = options.client;
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
     this.#taskGroupId = options.taskGroupId;
-    this.#tasks = new OpenTasks({
-      hub: options.client.hub,
-      endpointId: options.endpointId,
-      clock: this.#clock,
-      logger: this.#logger,
-      onRefused: (error) => {
-        this.#rejectAll(() => error);
+    const common = { hub: options.client.hub, clock: this.#clock, logger: this.#logger };
+    const onRefused = (error: Error): void => {
+      this.#unsettled.rejectAll(() => error);
+    };
+    this.#pressure = new BackPressure(this.#settings);
+    this.#tasks = new OpenTasks({ ...common, onRefused });
+    this.#unsettled = new UnsettledFutures((control, was) => {
+      this.#settled(control, was);
+    });
+    this.#group = new GroupSubscription({
+      ...common,
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
+      idleMs: this.#settings.idleMs,
+      subscriber: {
+        take: (result) => this.#tasks.take(result),
+        onGap: (reason) => {
+          this.#logger.debug({ reason }, 'results may be missing; asking the hub');
+          this.#tasks.reconcileSoon();
+        },
+        onShared: (isShared) => {
+          this.#tasks.setShared(isShared);
+        },
+        onRefused,
+      },
+    });
+    this.#submitter = new Submitter({
+      ...common,
+      endpointId: options.endpointId ?? '',
+      retryForMs: this.#settings.retryForMs,
+      signal: this.#cancelling.signal,
+      settings: () => this.#submissionSettings(),
+      onAccepted: (taskGroupId) => {
+        this.#accepted(taskGroupId);
+      },
+      onTask: (taskId, { control, functionName }) => {
+        this.#taskCountSubmitted += 1;
+        this.#await(taskId, control, { functionName });
       },
     });
     this.#queue = new SubmissionQueue({
-      batchSize: options.batchSize ?? BATCH_SIZE,
-      batchBytes: BATCH_BYTES,
+      batchSize: this.#settings.batchSize,
+      batchBytes: this.#settings.batchBytes,
+      // The answer to the first submission names the group that the others join.
+      concurrency: () =>
+        this.#taskGroupId === undefined ? 1 : this.#settings.maxConcurrentSubmissions,
       send: async (batch) => {
         await this.#send(batch);
       },
     });
+  }
+
+  /**
+   * Takes up a task group of an earlier program: an executor for the group, with a future for every task in it. Those that
+   * have ended are settled at once, the others as their results come. More can be submitted when `endpointId` is given.
+   */
+  static async reattach(
+    taskGroupId: string,
+    options: ReattachOptions,
+  ): Promise<{ executor: Executor; futures: ComputeFuture<unknown>[] }> {
+    const executor = new Executor({ ...options, taskGroupId });
+    const { signal } = options;
+    const futures = await executor.reloadTasks(taskGroupId, signal === undefined ? {} : { signal });
+    return { executor, futures };
   }
 
   /** Group of this executor's tasks; undefined until the first submission is answered. */
@@ -115,12 +153,34 @@ export class Executor implements AsyncDisposable {
     return this.#taskGroupId;
   }
 
-  /** Runs a function with these arguments. A function is registered at its first use. */
+  /** Futures that are not settled yet. */
+  get openTaskCount(): number {
+    return this.#pressure.openTasks;
+  }
+
+  /** Tasks that the hub has taken from this executor. */
+  get taskCountSubmitted(): number {
+    return this.#taskCountSubmitted;
+  }
+
+  /**
+   * Runs a function with these arguments. A function is registered at its first use. Never waits: to keep to the bounds of
+   * the executor, await `ready()` before.
+   */
   submit<Args extends readonly unknown[], Result>(
     fn: ((...args: Args) => Result) | RegisteredFunction<Args, Result>,
     ...args: Args
   ): ComputeFuture<Awaited<Result>> {
-    return this.#submit(fn, args, {}) as ComputeFuture<Awaited<Result>>;
+    return this.#submit(fn, args, {}, {}) as ComputeFuture<Awaited<Result>>;
+  }
+
+  /** As `submit`, with options: a signal that ends the waiting. */
+  submitWith<Args extends readonly unknown[], Result>(
+    options: SubmitOptions,
+    fn: ((...args: Args) => Result) | RegisteredFunction<Args, Result>,
+    ...args: Args
+  ): ComputeFuture<Awaited<Result>> {
+    return this.#submit(fn, args, {}, options) as ComputeFuture<Awaited<Result>>;
   }
 
   /** Runs a registered function by its handle or id, with positional and keyword arguments. */
@@ -128,44 +188,102 @@ export class Executor implements AsyncDisposable {
     fn: FunctionReference<Args, Result>,
     args?: Args,
     kwargs: Readonly<Record<string, unknown>> = {},
+    options: SubmitOptions = {},
   ): ComputeFuture<Awaited<Result>> {
-    return this.#submit(fn, args ?? [], kwargs) as ComputeFuture<Awaited<Result>>;
+    return this.#submit(fn, args ?? [], kwargs, options) as ComputeFuture<Awaited<Result>>;
   }
 
-  /** Futures for the tasks of an earlier group, such as that of a program that was ended. */
-  async reloadTasks(taskGroupId: string): Promise<ComputeFuture<unknown>[]> {
+  /**
+   * Resolves when there is room for another task: fewer than `maxOpenTasks` are open and fewer than `maxUnsentBytes` of
+   * arguments wait to be sent. Rejects when the executor is shut down, or with the signal's reason.
+   */
+  async ready(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#pressure.ready(options.signal);
+  }
+
+  /**
+   * Runs a function for each of many items, which may come from a generator that is larger than memory: they are pulled as
+   * there is room. See {@link TaskMap} for the ways to consume the results; nothing is submitted before.
+   */
+  map<Item, Result>(
+    fn: ((item: Item) => Result) | FunctionReference<readonly [Item], Result>,
+    items: Items<Item>,
+    options: MapOptions = {},
+  ): TaskMap<Awaited<Result>> {
+    this.#refuseWhenClosed();
+    return mapTasks(
+      {
+        endpointId: this.endpointId,
+        maxOpenTasks: this.#settings.maxOpenTasks,
+        ready: async (signal) => {
+          await this.ready({ signal });
+        },
+        submit: (target, args) => this.#submit(target, args, {}, {}),
+      },
+      fn as AnyFunction | FunctionReference,
+      items,
+      options,
+    );
+  }
+
+  /**
+   * Futures for the tasks of a group, such as that of a program that was ended; default the group of this executor. Those
+   * of tasks that this executor awaits already are the same as before. A process that still awaits the group gets its
+   * results all the same, only later: each result is streamed to one reader, and the other asks the hub. A Python program
+   * with the original SDK does not ask: leave it its group until it has ended.
+   */
+  async reloadTasks(
+    taskGroupId: string | undefined = this.#taskGroupId,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<ComputeFuture<unknown>[]> {
+    if (taskGroupId === undefined) {
+      throw new UsageError(
+        'which task group? This executor has none yet: reloadTasks(taskGroupId)',
+      );
+    }
     this.#refuseToReload(taskGroupId);
-    const { tasks } = await this.#client.hub.taskGroup(taskGroupId);
+    const { tasks } = await this.#client.hub.taskGroup(taskGroupId, options.signal);
     // Again: it may have been shut down, or have got tasks of another group, while the hub was asked.
     this.#refuseToReload(taskGroupId);
     // A stream that is still open for another group would never deliver this group's results.
     const closed = this.#taskGroupId === taskGroupId ? undefined : this.#disconnect();
     this.#taskGroupId = taskGroupId;
     const futures = tasks.map(({ id }) => {
-      const control = this.#createFuture();
-      this.#tasks.add(id, control, {});
+      const known = this.#tasks.get(id);
+      if (known !== undefined) {
+        return known.future;
+      }
+      const control = this.#createFuture(options);
+      this.#await(id, control, {});
       return control.future;
     });
     await closed;
-    await this.#tasks.reconcile();
+    await this.#tasks.reconcile(tasks.map(({ id }) => id));
     this.#connect();
     return futures;
   }
 
   /**
-   * Takes no more tasks, waits for those it has, and closes the connection. With `cancel`, futures that are not settled are
-   * rejected with FutureCancelledError instead of waited for; tasks at the endpoint go on.
+   * Takes no more tasks, waits for those it has, and closes the connection.
+   *
+   * With `cancelPending`, futures that are not settled are rejected with FutureCancelledError instead of waited for: what has
+   * not been sent is dropped, what has been sent goes on at its endpoint. With `wait: false`, it returns at once, and the
+   * connection is closed when the last future is settled. It may be called again, to cancel after all.
    */
-  async shutdown(options: { readonly cancel?: boolean } = {}): Promise<void> {
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
     this.#isClosed = true;
-    if (options.cancel === true) {
+    this.#pressure.end(this.#closedError());
+    if (options.cancelPending === true) {
       this.#cancelling.abort(new FutureCancelledError(undefined));
-      this.#rejectAll((control) => new FutureCancelledError(control.future.taskId));
+      // What waits to be sent is dropped with its future; without one, it must not run.
+      this.#unsettled.rejectAll(({ future }) => new FutureCancelledError(future.taskId));
     }
-    await Promise.allSettled([...this.#unsettled].map(async ({ future }) => await future));
-    await this.#queue.idle();
-    this.#idleTimer?.cancel();
-    await this.#disconnect();
+    this.#closed ??= this.#close();
+    if (options.wait === false) {
+      detach(this.#logger, 'shutting down', this.#closed);
+    } else {
+      await this.#closed;
+    }
   }
 
   /** As `shutdown()`: waits for every future. */
@@ -173,86 +291,123 @@ export class Executor implements AsyncDisposable {
     await this.shutdown();
   }
 
+  async #close(): Promise<void> {
+    await this.#unsettled.settled();
+    await this.#queue.idle();
+    await this.#disconnect();
+  }
+
   #submit(
-    fn: AnyFunction | FunctionReference,
+    fn: Runnable,
     args: readonly unknown[],
     kwargs: Readonly<Record<string, unknown>>,
+    options: SubmitOptions,
   ): ComputeFuture<unknown> {
     this.#refuseWhenClosed();
-    const control = this.#createFuture();
-    const prepared = this.#prepare(fn, args, kwargs, control);
-    prepared.catch((error: unknown) => {
-      control.reject(error as Error);
-    });
+    if (this.endpointId === undefined) {
+      throw new UsageError(
+        'where shall it run? Make the Executor with an endpointId to submit tasks',
+      );
+    }
+    const control = this.#createFuture(options);
+    if (!control.future.isDone) {
+      this.#prepare(fn, args, kwargs, control);
+    }
     return control.future;
   }
 
-  async #prepare(
-    fn: AnyFunction | FunctionReference,
+  #prepare(
+    fn: Runnable,
     args: readonly unknown[],
     kwargs: Readonly<Record<string, unknown>>,
     control: FutureControl<unknown>,
-  ): Promise<void> {
-    const format = this.#options.argumentFormat ?? 'json';
-    // Before anything is awaited: what the caller changes afterwards must not count.
-    const payload = serializeArguments(args, kwargs, format);
-    const known = typeof fn === 'function' ? await this.#client.registrationOf(fn) : fn;
-    const language = known instanceof RegisteredFunction ? known.language : undefined;
-    if (control.future.isDone) {
+  ): void {
+    const format = this.#settings.argumentFormat;
+    try {
+      // Before anything is awaited: what the caller changes afterwards must not count.
+      const payload = serializeArguments(args, kwargs, format);
+      const bytes = requestBytes(payload);
+      this.#pressure.addBytes(bytes);
+      if (typeof fn === 'string' || fn instanceof RegisteredFunction) {
+        this.#enqueue(fn, payload, bytes, control);
+        return;
+      }
+      this.#register(fn, control).then(
+        (known) => {
+          this.#enqueue(known, payload, bytes, control);
+        },
+        (error: unknown) => {
+          this.#pressure.addBytes(-bytes);
+          control.reject(error as Error);
+        },
+      );
+    } catch (error) {
+      control.reject(error as Error);
+    }
+  }
+
+  async #register(
+    fn: AnyFunction | FunctionSource,
+    { future }: FutureControl<unknown>,
+  ): Promise<Registered> {
+    return await untilAvailable(async () => await this.#client.registrationOf(fn), {
+      clock: this.#clock,
+      logger: this.#logger,
+      retryForMs: this.#settings.retryForMs,
+      signal: this.#cancelling.signal,
+      isWanted: () => !future.isDone,
+    });
+  }
+
+  #enqueue(
+    known: Registered,
+    payload: string,
+    bytes: number,
+    control: FutureControl<unknown>,
+  ): void {
+    const unsettled = this.#unsettled.get(control);
+    if (unsettled === undefined) {
+      this.#pressure.addBytes(-bytes);
       return;
     }
-    this.#queue.add({
+    const language = known instanceof RegisteredFunction ? known.language : undefined;
+    const wanted = resultSerializersFor(language, this.#settings.argumentFormat);
+    unsettled.queued = {
       functionId: typeof known === 'string' ? known : known.id,
       functionName: typeof known === 'string' ? known : known.name,
       payload,
-      resultSerializers:
-        this.#options.resultSerializers ??
-        resultSerializersFor(language, format).result_serializers ??
-        [],
+      bytes,
+      resultSerializers: this.#options.resultSerializers ?? wanted.result_serializers ?? [],
       control,
-    });
+    };
+    this.#queue.add(unsettled.queued);
   }
 
   /** Sends one batch; a failure is that of its futures. */
   async #send(batch: readonly SubmittedTask[]): Promise<void> {
-    const byFunction = groupByFunction(batch);
-    this.#tasks.submissionBegins();
-    try {
-      const accepted = await this.#client.hub.submit(
-        this.endpointId,
-        this.#submission(byFunction),
-        {
-          idempotencyKey: randomUUID(),
-          signal: this.#cancelling.signal,
-        },
-      );
-      this.#taskGroupId = accepted.task_group_id;
-      for (const [functionId, tasks] of byFunction) {
-        this.#assign(functionId, tasks, accepted);
+    for (const { control } of batch) {
+      const unsettled = this.#unsettled.get(control);
+      if (unsettled !== undefined) {
+        delete unsettled.queued;
+        unsettled.isSent = true;
       }
-      this.#connect();
-    } catch (error) {
-      for (const { control } of batch) {
-        control.reject(error as Error);
-      }
-    } finally {
-      this.#tasks.submissionEnds();
     }
+    if (this.#hasQueue) {
+      // Now, because results may be there before the answer.
+      this.#connect();
+    }
+    await this.#group.during(async () => {
+      await this.#submitter.send(batch);
+    });
+    this.#pressure.addBytes(-batch.reduce((sum, { bytes }) => sum + bytes, 0));
+    this.#connect();
   }
 
-  #submission(byFunction: ReadonlyMap<string, readonly SubmittedTask[]>): Submission {
+  #submissionSettings(): SubmissionSettings {
     const { resourceSpecification, userEndpointConfig } = this.#options;
-    const tasks = [...byFunction].map(
-      ([functionId, list]) => [functionId, list.map((task) => task.payload)] as const,
-    );
-    const [[first] = []] = byFunction.values();
     return {
       create_queue: true,
-      tasks: Object.fromEntries(tasks),
       ...(this.#taskGroupId === undefined ? {} : { task_group_id: this.#taskGroupId }),
-      ...(first === undefined || first.resultSerializers.length === 0
-        ? {}
-        : { result_serializers: first.resultSerializers }),
       ...(resourceSpecification === undefined
         ? {}
         : { resource_specification: resourceSpecification }),
@@ -260,86 +415,58 @@ export class Executor implements AsyncDisposable {
     };
   }
 
-  /** Gives the futures of one function the ids of their tasks. */
-  #assign(functionId: string, tasks: readonly SubmittedTask[], accepted: SubmissionAccepted): void {
-    const ids = accepted.tasks[functionId] ?? [];
-    for (const [index, { control, functionName }] of tasks.entries()) {
-      const taskId = ids[index];
-      if (taskId === undefined || ids.length !== tasks.length) {
-        control.reject(
-          new ProtocolError(
-            'RESPONSE_INVALID',
-            `the hub took ${tasks.length} tasks of "${functionName}" for endpoint ${this.endpointId} and named ${ids.length}`,
-          ),
-        );
-      } else {
-        control.submitted(taskId);
-        this.#tasks.add(taskId, control, { functionName });
-      }
+  #accepted(taskGroupId: string): void {
+    if (this.#taskGroupId !== taskGroupId) {
+      detach(this.#logger, 'leaving a task group', this.#disconnect());
+    }
+    this.#taskGroupId = taskGroupId;
+    this.#hasQueue = true;
+  }
+
+  /** Awaits the result of a task, which may be here already. */
+  #await(taskId: string, control: FutureControl<unknown>, context: TaskContext): void {
+    const { endpointId } = this;
+    this.#tasks.add(
+      taskId,
+      control,
+      endpointId === undefined ? context : { ...context, endpointId },
+    );
+    const early = this.#group.claim(taskId);
+    if (early !== undefined && !this.#tasks.take(early)) {
+      early.ack();
     }
   }
 
-  #createFuture(): FutureControl<unknown> {
-    const control = createFuture<unknown>();
-    this.#unsettled.add(control);
-    this.#idleTimer?.cancel();
-    const settled = (): void => {
-      this.#unsettled.delete(control);
-      this.#disconnectWhenIdle();
-    };
-    control.future.then(settled, settled);
-    return control;
+  #createFuture({ signal }: SubmitOptions): FutureControl<unknown> {
+    this.#pressure.addTasks(1);
+    this.#group.busy();
+    return this.#unsettled.create(signal);
+  }
+
+  /** Lets go of everything that was kept for a future (E4). */
+  #settled({ future }: FutureControl<unknown>, { queued }: Unsettled): void {
+    if (queued !== undefined && this.#queue.remove(queued)) {
+      this.#pressure.addBytes(-queued.bytes);
+    }
+    if (future.taskId !== undefined) {
+      this.#tasks.remove(future.taskId);
+    }
+    this.#pressure.addTasks(-1);
+    if (this.#unsettled.size === 0) {
+      this.#group.idle();
+    }
   }
 
   #connect(): void {
-    if (this.#taskGroupId === undefined || this.#unsettled.size === 0) {
-      return;
-    }
-    if (this.#stream === undefined) {
-      this.#stream = new ResultStream({
-        hub: this.#client.hub,
-        taskGroupId: this.#taskGroupId,
-        clock: this.#clock,
-        logger: this.#logger,
-        ...(this.#options.ca === undefined ? {} : { ca: this.#options.ca }),
-        onResult: (result) => {
-          this.#tasks.settle(result);
-        },
-        onGap: (reason) => {
-          this.#logger.debug({ reason }, 'results may be missing; asking the hub');
-          this.#tasks.reconcileSoon();
-        },
-        onRefused: (error) => {
-          this.#rejectAll(() => error);
-        },
-      });
-      this.#stream.start();
-    }
-  }
-
-  #disconnectWhenIdle(): void {
-    this.#idleTimer?.cancel();
-    if (this.#unsettled.size === 0 && this.#stream !== undefined) {
-      this.#idleTimer = this.#clock.after(this.#options.idleMs ?? IDLE_MS, () => {
-        detach(this.#logger, 'closing an idle result stream', this.#disconnect());
-      });
+    if (this.#taskGroupId !== undefined && this.#unsettled.size > 0) {
+      this.#group.join(this.#taskGroupId);
     }
   }
 
   async #disconnect(): Promise<void> {
-    const stream = this.#stream;
-    this.#stream = undefined;
     this.#tasks.stopAsking();
-    await stream?.stop();
-  }
-
-  #rejectAll(errorFor: (control: FutureControl<unknown>) => Error): void {
-    // What waits to be submitted has a future here; without it, it must not run.
-    this.#queue.clear();
-    for (const control of this.#unsettled) {
-      control.reject(errorFor(control));
-    }
-    this.#tasks.clear();
+    this.#tasks.setShared(false);
+    await this.#group.leave();
   }
 
   #refuseToReload(taskGroupId: string): void {
@@ -353,22 +480,12 @@ export class Executor implements AsyncDisposable {
 
   #refuseWhenClosed(): void {
     if (this.#isClosed) {
-      throw new UsageError(
-        `this executor for endpoint ${this.endpointId} was shut down: make a new one to submit more`,
-      );
+      throw this.#closedError();
     }
   }
-}
 
-function groupByFunction(batch: readonly SubmittedTask[]): Map<string, SubmittedTask[]> {
-  const groups = new Map<string, SubmittedTask[]>();
-  for (const task of batch) {
-    const group = groups.get(task.functionId);
-    if (group === undefined) {
-      groups.set(task.functionId, [task]);
-    } else {
-      group.push(task);
-    }
+  #closedError(): UsageError {
+    const which = this.endpointId === undefined ? '' : ` for endpoint ${this.endpointId}`;
+    return new UsageError(`this executor${which} was shut down: make a new one to submit more`);
   }
-  return groups;
 }

@@ -3,9 +3,13 @@
  *
  * A result is acked by whoever takes it, after it is taken: what was not, comes again on the next connection. A message that
  * is no result is dropped, because requeueing it would bring it back at once, for ever; the executor then asks the hub.
+ *
+ * The queue of a group gives each message to one of its consumers, so a second one takes results that are not its own. The
+ * broker is therefore asked now and then how many there are, which costs it next to nothing.
  */
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import { UnavailableError, errorText } from '../base/errors.ts';
+import { detach } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
 import type { HubClient } from '../client/hub-client.ts';
 import { TASK_OUTPUT_HEADER } from '../protocol/amqp-headers.ts';
@@ -15,11 +19,14 @@ import type { Result } from '../protocol/messages.ts';
 import type { ResultConnection } from '../protocol/rest.ts';
 import { dialAmqp } from '../transport/amqp/connection.ts';
 import type { AmqpConnection } from '../transport/amqp/connection.ts';
-import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
+import type { Delivery } from '../transport/amqp/consumer.ts';
 import { AmqpSession } from '../transport/amqp/session.ts';
 
 /** Results that may be held unacked at a time: those that came before the answer to their submission. */
 const PREFETCH = 1024;
+/** After how long the consumers of the queue are counted; doubles from the first to the longest. */
+const COUNT_AFTER_MS = 500;
+const COUNT_LONGEST_MS = 4_000;
 
 /** A result that came. */
 export interface StreamedResult {
@@ -39,6 +46,8 @@ export interface ResultStreamOptions {
   readonly onResult: (result: StreamedResult) => void;
   /** Results may have been missed, or will not come for now: ask the hub. */
   readonly onGap: (reason: string) => void;
+  /** Another consumer of the queue has come, or the last other one has gone. */
+  readonly onShared: (isShared: boolean) => void;
   /** The hub will not tell where results are, and asking again would not help. */
   readonly onRefused: (error: Error) => void;
 }
@@ -49,6 +58,9 @@ export class ResultStream {
   readonly #session: AmqpSession;
   #address: ResultConnection | undefined;
   #connectionCount = 0;
+  #connection: AmqpConnection | undefined;
+  #isShared = false;
+  #countTimer: Timer | undefined;
 
   constructor(options: ResultStreamOptions) {
     this.#options = options;
@@ -59,6 +71,10 @@ export class ResultStream {
       dial: async (attempt) => await this.#dial(attempt),
       setUp: async (connection) => await this.#setUp(connection),
       onState: (state) => {
+        if (state.phase !== 'online') {
+          this.#connection = undefined;
+          this.#countTimer?.cancel();
+        }
         if (state.phase === 'offline') {
           options.onGap(state.reason);
         }
@@ -83,7 +99,8 @@ export class ResultStream {
     refused: boolean;
     signal: AbortSignal;
   }): Promise<AmqpConnection> {
-    const { hub, ca, taskGroupId } = this.#options;
+    const { hub, taskGroupId } = this.#options;
+    const ca = this.#options.ca ?? hub.ca;
     if (refused || this.#address === undefined) {
       try {
         this.#address = await hub.resultConnection(signal);
@@ -103,37 +120,61 @@ export class ResultStream {
   }
 
   async #setUp(connection: AmqpConnection): Promise<{ broken: Promise<{ reason: string }> }> {
-    const queue = `${this.#address?.queue_prefix ?? ''}${this.#options.taskGroupId}`;
-    const holder: { consumer?: AmqpConsumer } = {};
-    // Deliveries can come before the consumer is handed to us.
-    const earlyTags: number[] = [];
-    const ack = (tag: number): void => {
-      if (holder.consumer === undefined) {
-        earlyTags.push(tag);
-      } else {
-        holder.consumer.ack(tag);
-      }
-    };
+    this.#connection = connection;
     const consumer = await connection.openConsumer({
-      queue,
+      queue: this.#queue,
       prefetch: PREFETCH,
+      // Never called before `consumer` is there.
       onDelivery: (delivery) => {
-        this.#receive(delivery, ack);
+        this.#receive(delivery, () => {
+          consumer.ack(delivery.deliveryTag);
+        });
       },
     });
-    holder.consumer = consumer;
-    earlyTags.forEach(ack);
     this.#connectionCount += 1;
     if (this.#connectionCount > 1) {
       this.#options.onGap('connected again');
     }
+    this.#count(connection, COUNT_AFTER_MS);
     return { broken: consumer.ended };
   }
 
-  #receive(delivery: Delivery, ack: (tag: number) => void): void {
-    const acked = (): void => {
-      ack(delivery.deliveryTag);
-    };
+  get #queue(): string {
+    return `${this.#address?.queue_prefix ?? ''}${this.#options.taskGroupId}`;
+  }
+
+  #count(connection: AmqpConnection, afterMs: number): void {
+    const counting = this.#countConsumers(connection, afterMs);
+    detach(this.#options.logger, 'counting consumers', counting);
+  }
+
+  /** Counts now, and again after `afterMs`, until the connection ends. */
+  async #countConsumers(connection: AmqpConnection, afterMs: number): Promise<void> {
+    let count: number;
+    try {
+      count = await connection.withChannel(
+        async (channel) => (await channel.checkQueue(this.#queue)).consumerCount,
+      );
+    } catch (error) {
+      // Some brokers do not let a reader ask; then only the slow check of the executor is left.
+      this.#options.logger.debug({ err: error }, 'the consumers of a result queue are not known');
+      return;
+    }
+    if (this.#connection !== connection) {
+      return; // It ended meanwhile.
+    }
+    const isShared = count > 1;
+    if (isShared !== this.#isShared) {
+      this.#isShared = isShared;
+      this.#options.onShared(isShared);
+    }
+    this.#countTimer?.cancel();
+    this.#countTimer = this.#options.clock.after(afterMs, () => {
+      this.#count(connection, Math.min(afterMs * 2, COUNT_LONGEST_MS));
+    });
+  }
+
+  #receive(delivery: Delivery, ack: () => void): void {
     let result: Result;
     try {
       result = unpackResult(delivery.body);
@@ -142,11 +183,11 @@ export class ResultStream {
         { err: error },
         'dropped a message of a result queue that is no result',
       );
-      acked();
+      ack();
       this.#options.onGap(`a message was no result: ${errorText(error)}`);
       return;
     }
-    this.#options.onResult({ result, output: readOutput(delivery), ack: acked });
+    this.#options.onResult({ result, output: readOutput(delivery), ack });
   }
 }
 

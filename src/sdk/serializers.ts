@@ -69,6 +69,11 @@ export function serializeArguments(
   ]);
 }
 
+/** What a payload takes in the JSON of a request, in bytes. */
+export function requestBytes(payload: string): number {
+  return Buffer.byteLength(JSON.stringify(payload), 'utf8') + 1;
+}
+
 /** The value in a successful result. @throws SerializationError. */
 export function deserializeResult(buffer: string): unknown {
   const { id, payload } = splitBuffer(buffer);

@@ -7,13 +7,10 @@ import type { Clock } from '../../src/base/clock.ts';
 import { ProtocolError } from '../../src/base/errors.ts';
 import { TASK_OUTPUT_HEADER } from '../../src/protocol/amqp-headers.ts';
 import { packResult } from '../../src/protocol/messages.ts';
-import type { Result } from '../../src/protocol/messages.ts';
 import { unpackBuffers } from '../../src/protocol/serialization.ts';
 import {
   AuthError,
-  Client,
   ConflictError,
-  Executor,
   FutureCancelledError,
   SerializationError,
   TaskExecutionError,
@@ -21,114 +18,49 @@ import {
   UnavailableError,
   UsageError,
 } from '../../src/sdk/index.ts';
-import type { ComputeFuture, ExecutorOptions } from '../../src/sdk/index.ts';
-import { dialAmqp } from '../../src/transport/amqp/connection.ts';
+import type { Client, ComputeFuture } from '../../src/sdk/index.ts';
 import type { AmqpConnection } from '../../src/transport/amqp/connection.ts';
 import type { ConfirmPublisher } from '../../src/transport/amqp/publisher.ts';
 import { eventually } from '../support/eventually.ts';
-import { FakeHub, errorBody } from '../support/fake-hub.ts';
-import type { FakeTask } from '../support/fake-hub.ts';
-import type { TestVhost } from '../support/services.ts';
-import { createVhost, testServices } from '../support/services.ts';
+import { errorBody } from '../support/fake-hub.ts';
+import type { FakeHub, FakeTask } from '../support/fake-hub.ts';
 import { runProgram } from '../support/stack.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
-import { startTcpProxy } from '../support/tcp-proxy.ts';
-
-const ENDPOINT = randomUUID();
+import { SdkStage, openSdkBroker } from './sdk-support.ts';
+import type { SdkBroker } from './sdk-support.ts';
 
 describe('SDK executor', function () {
   this.timeout(20_000);
-  let vhost: TestVhost;
+  let broker: SdkBroker;
+  let stage: SdkStage;
   let connection: AmqpConnection;
   let publisher: ConfirmPublisher;
   let hub: FakeHub;
   let proxy: TcpProxy;
   let client: Client;
   let queue: string;
-  let executors: Executor[];
 
   before(async () => {
-    vhost = await createVhost(testServices().managementUrl);
-    connection = await dialAmqp({ url: vhost.amqpUrl, connectionName: 'sdk-executor.test' });
-    publisher = await connection.openPublisher();
+    broker = await openSdkBroker();
+    ({ connection, publisher } = broker);
   });
   after(async () => {
-    await connection.close();
-    await vhost.delete();
+    await broker.stop();
   });
 
   beforeEach(async () => {
-    hub = await FakeHub.start();
-    const url = new URL(vhost.amqpUrl);
-    proxy = await startTcpProxy({ targetPort: Number(url.port) });
-    url.port = String(proxy.port);
-    url.hostname = '127.0.0.1';
-    hub.resultConnection = { queue_prefix: 'me.', connection_url: url.href };
-    queue = `me.${hub.taskGroupId}`;
-    await connection.withChannel(async (channel) => await channel.assertQueue(queue));
-    client = new Client({
-      hubUrl: hub.url,
-      clientId: hub.clientId,
-      clientSecret: hub.clientSecret,
-    });
-    executors = [];
+    stage = await SdkStage.start(broker);
+    ({ hub, proxy, client, queue } = stage);
   });
   afterEach(async () => {
-    await Promise.all(
-      executors.map(async (executor) => {
-        await executor.shutdown({ cancel: true });
-      }),
-    );
-    await proxy.close();
-    await hub.stop();
+    await stage.stop();
   });
-
-  function makeExecutor(options: Partial<ExecutorOptions> = {}): Executor {
-    const executor = new Executor({ client, endpointId: ENDPOINT, ...options });
-    executors.push(executor);
-    return executor;
-  }
-
-  async function deliver(
-    task: FakeTask,
-    result: Partial<Result>,
-    headers: Record<string, unknown> = {},
-  ): Promise<void> {
-    const body = packResult({
-      task_id: task.id,
-      data: '11\nnull',
-      details: null,
-      error_details: null,
-      task_statuses: null,
-      ...result,
-    });
-    await publisher.publish('', queue, body, { headers });
-  }
-
-  /** Plays an endpoint that returns the sum of the arguments. */
-  async function sum(task: FakeTask): Promise<void> {
-    const [args = ''] = unpackBuffers(task.payload);
-    const numbers = JSON.parse(args.slice(3)) as number[];
-    await deliver(task, { data: `11\n${numbers.reduce((a, b) => a + b, 0)}` });
-  }
-
-  async function depth(): Promise<number> {
-    const reply = await connection.withChannel(async (channel) => await channel.checkQueue(queue));
-    return reply.messageCount;
-  }
-
-  async function tasks(count: number): Promise<FakeTask[]> {
-    return await eventually(() => {
-      assert.equal(hub.tasks.size, count);
-      return [...hub.tasks.values()];
-    });
-  }
 
   it('settles futures with streamed results, in few requests, and acks them', async () => {
     hub.onSubmit = async (made) => {
-      await Promise.all(made.map(sum));
+      await stage.sumAll(made);
     };
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     // A new function object every time; one source, one registration.
     const futures = Array.from({ length: 1000 }, (_, index) =>
       executor.submit((a: number, b: number) => a + b, index, 1),
@@ -141,34 +73,34 @@ describe('SDK executor', function () {
     const keys = hub.seen('/submit').map((request) => request.headers['idempotency-key']);
     assert.equal(new Set(keys).size, 2);
     await executor.shutdown();
-    assert.equal(await depth(), 0);
+    assert.equal(await stage.depth(), 0);
   });
 
   it('settles a future whose result came before the answer to its submission', async () => {
     const playEarly = async (made: readonly FakeTask[]): Promise<void> => {
-      await Promise.all(made.map(sum));
+      await stage.sumAll(made);
       // Answered only after the running stream has taken the results.
       if (hub.tasks.size > 1) {
         await eventually(async () => {
-          assert.equal(await depth(), 0);
+          assert.equal(await stage.depth(), 0);
         });
       }
     };
     hub.onSubmit = playEarly;
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     const add = await client.registerFunction((a: number, b: number) => a + b);
     assert.equal(await executor.submit(add, 1, 2), 3);
     assert.equal(await executor.submit(add, 3, 4), 7);
     await executor.shutdown();
-    assert.equal(await depth(), 0);
+    assert.equal(await stage.depth(), 0);
   });
 
   it('asks for JSON from Python functions, and knows a task before its result', async () => {
     const double = await client.registerPythonFunction('def double(x):\n    return 2 * x\n');
-    const future = makeExecutor().submitToRegisteredFunction(double, [21], { scale: 1 });
+    const future = stage.makeExecutor().submitToRegisteredFunction(double, [21], { scale: 1 });
     assert.equal(future.taskId, undefined);
     const taskId = await future.submitted;
-    const [task] = await tasks(1);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     assert.equal(task.id, taskId);
     assert.equal(future.taskId, taskId);
@@ -178,19 +110,19 @@ describe('SDK executor', function () {
     ]);
     assert.equal(task.submission.create_queue, true);
     assert.equal(hub.functions.get(task.functionId)?.meta?.['serde_identifier'], 'st');
-    await deliver(task, { data: '11\n42' });
+    await stage.deliver(task, { data: '11\n42' });
     assert.equal(await future, 42);
     assert.equal(future.isDone, true);
   });
 
   it('brings back type, message, traceback and output of what a function threw', async () => {
-    const future = makeExecutor().submit(function broken(): void {
+    const future = stage.makeExecutor().submit(function broken(): void {
       throw new Error('x');
     });
-    const [task] = await tasks(1);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     const traceback = 'Traceback (most recent call last):\nValueError: boom\n';
-    await deliver(
+    await stage.deliver(
       task,
       {
         data: traceback,
@@ -211,16 +143,18 @@ describe('SDK executor', function () {
       assert.equal(error.stdout, 'printed\n');
       assert.equal(error.stderr, 'warned\n');
       assert.ok(
-        error.message.startsWith(`"broken" failed on endpoint ${ENDPOINT} (task ${task.id}`),
+        error.message.startsWith(
+          `"broken" failed on endpoint ${stage.endpointId} (task ${task.id}`,
+        ),
       );
       return true;
     });
   });
 
   it('goes on after its connection was cut, and asks once for what it missed', async () => {
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     const futures = [1, 2].map((n) => executor.submit((x: number) => x, n));
-    const [first, second] = await tasks(2);
+    const [first, second] = await stage.tasks(2);
     assert.ok(first !== undefined && second !== undefined);
     await eventually(() => {
       assert.equal(proxy.connectionCount, 1);
@@ -235,48 +169,48 @@ describe('SDK executor', function () {
     });
     proxy.cut();
     assert.equal(await futures[0], 'missed');
-    await deliver(second, { data: '11\n"streamed"' });
+    await stage.deliver(second, { data: '11\n"streamed"' });
     assert.equal(await futures[1], 'streamed');
   });
 
   it('gets results from the hub while the broker cannot be reached', async () => {
     hub.resultConnection = { queue_prefix: 'me.', connection_url: 'amqp://127.0.0.1:1' };
-    const future = makeExecutor().submit(() => 1);
-    const [task] = await tasks(1);
+    const future = stage.makeExecutor().submit(() => 1);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     hub.documents.set(task.id, { task_id: task.id, status: 'success', result: '11\n1' });
     assert.equal(await future, 1);
   });
 
   it('drops a message that is no result, and results that are nobody’s', async () => {
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     const future = executor.submit(() => 1);
-    const [task] = await tasks(1);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     await publisher.publish('', queue, Buffer.from('garbage'));
-    await deliver({ ...task, id: randomUUID() }, {});
-    await deliver(task, { data: '11\n1' });
-    await deliver(task, { data: '11\n2' });
+    await stage.deliver({ ...task, id: randomUUID() }, {});
+    await stage.deliver(task, { data: '11\n1' });
+    await stage.deliver(task, { data: '11\n2' });
     assert.equal(await future, 1);
     await eventually(async () => {
-      assert.equal(await depth(), 0);
+      assert.equal(await stage.depth(), 0);
     });
     await executor.shutdown();
-    assert.equal(await depth(), 0);
+    assert.equal(await stage.depth(), 0);
   });
 
   it('fails only the futures of a submission that was refused', async () => {
     hub.onSubmit = async (made) => {
-      await Promise.all(made.map(sum));
+      await stage.sumAll(made);
     };
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     const body = errorBody(404, 'ENDPOINT_NOT_FOUND', 'no such endpoint');
     hub.misbehave('/submit', { status: 404, body });
     await assert.rejects(
       executor.submit(() => 0),
       (error) => {
         assert.ok(error instanceof ConflictError);
-        assert.ok(error.message.includes(ENDPOINT));
+        assert.ok(error.message.includes(stage.endpointId));
         return true;
       },
     );
@@ -285,15 +219,15 @@ describe('SDK executor', function () {
 
   it('submits once when the answer to a submission is lost', async () => {
     hub.onSubmit = async (made) => {
-      await Promise.all(made.map(sum));
+      await stage.sumAll(made);
     };
     hub.misbehave('/submit', { drop: 'after' });
-    assert.equal(await makeExecutor().submit((x: number) => x, 5), 5);
+    assert.equal(await stage.makeExecutor().submit((x: number) => x, 5), 5);
     assert.equal(hub.tasks.size, 1);
   });
 
   it('rejects a future whose function or arguments cannot be sent', async () => {
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     await assert.rejects(executor.submit(Math.max, 1, 2), SerializationError);
     await assert.rejects(
       executor.submit((x: unknown) => x, new Map()),
@@ -312,16 +246,16 @@ describe('SDK executor', function () {
       body: errorBody(403, 'FORBIDDEN', 'not for you'),
     });
     await assert.rejects(
-      makeExecutor().submit(() => 1),
+      stage.makeExecutor().submit(() => 1),
       AuthError,
     );
   });
 
   it('closes its connection when nothing is awaited, and opens it again', async () => {
     hub.onSubmit = async (made) => {
-      await Promise.all(made.map(sum));
+      await stage.sumAll(made);
     };
-    const executor = makeExecutor({ idleMs: 50 });
+    const executor = stage.makeExecutor({ idleMs: 50 });
     assert.equal(await executor.submit((x: number) => x, 1), 1);
     await eventually(() => {
       assert.equal(proxy.connectionCount, 0);
@@ -331,12 +265,12 @@ describe('SDK executor', function () {
 
   it('lets a program end that forgets to shut it down, but not before its results', async () => {
     hub.onSubmit = async (made) => {
-      await Promise.all(made.map(sum));
+      await stage.sumAll(made);
     };
     const sdk = new URL('../../src/sdk/index.js', import.meta.url).href;
     const program = `
       const { Client, Executor } = await import(${JSON.stringify(sdk)});
-      const executor = new Executor({ client: new Client(), endpointId: ${JSON.stringify(ENDPOINT)}, idleMs: 100 });
+      const executor = new Executor({ client: new Client(), endpointId: ${JSON.stringify(stage.endpointId)}, idleMs: 100 });
       executor.submit((a, b) => a + b, 20, 22).then((value) => console.log(value));`;
     const outcome = await runProgram(process.execPath, ['--input-type=module', '-e', program], {
       env: {
@@ -349,14 +283,14 @@ describe('SDK executor', function () {
   });
 
   it('waits at shutdown for what was submitted, and takes no more', async () => {
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     const future = executor.submit((x: number) => x, 1);
     const ended = executor.shutdown();
     assert.throws(() => executor.submit((x: number) => x, 1), UsageError);
-    const [task] = await tasks(1);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     assert.equal(future.isDone, false);
-    await sum(task);
+    await stage.sum(task);
     await ended;
     assert.equal(future.isDone, true);
     assert.equal(await future, 1);
@@ -366,7 +300,7 @@ describe('SDK executor', function () {
   });
 
   it('rejects at a cancelling shutdown what is not settled, and says where the result will be', async () => {
-    const executor = makeExecutor();
+    const executor = stage.makeExecutor();
     const running = executor.submit(() => 1);
     const taskId = await running.submitted;
     hub.misbehave('/submit', { hang: true });
@@ -374,7 +308,7 @@ describe('SDK executor', function () {
     await eventually(() => {
       assert.equal(hub.seen('/submit').length, 2);
     });
-    await executor.shutdown({ cancel: true });
+    await executor.shutdown({ cancelPending: true });
     await assert.rejects(running, (error) => {
       assert.ok(error instanceof FutureCancelledError);
       assert.equal(error.taskId, taskId);
@@ -385,24 +319,24 @@ describe('SDK executor', function () {
   });
 
   it('takes up the tasks of an earlier group', async () => {
-    const earlier = makeExecutor();
+    const earlier = stage.makeExecutor();
     const old = [1, 2].map((n) => earlier.submit((x: number) => x, n));
-    const [first, second] = await tasks(2);
+    const [first, second] = await stage.tasks(2);
     assert.ok(first !== undefined && second !== undefined);
     await Promise.all(old.map(async (future) => await future.submitted));
-    await earlier.shutdown({ cancel: true });
+    await earlier.shutdown({ cancelPending: true });
     hub.documents.set(first.id, { task_id: first.id, status: 'success', result: '11\n1' });
-    const futures = await makeExecutor().reloadTasks(hub.taskGroupId);
-    await deliver(second, { data: '11\n2' });
+    const futures = await stage.makeExecutor().reloadTasks(hub.taskGroupId);
+    await stage.deliver(second, { data: '11\n2' });
     assert.deepEqual(await Promise.all(futures), [1, 2]);
   });
 
   it('streams the reloaded group when a stream for another is still open', async () => {
     const otherGroup = randomUUID();
     await connection.withChannel(async (channel) => await channel.assertQueue(`me.${otherGroup}`));
-    const executor = makeExecutor({ taskGroupId: otherGroup });
+    const executor = stage.makeExecutor({ taskGroupId: otherGroup });
     // The hub answers with the group that it was asked for.
-    const taken = { request_id: 'r', task_group_id: otherGroup, endpoint_id: ENDPOINT };
+    const taken = { request_id: 'r', task_group_id: otherGroup, endpoint_id: stage.endpointId };
     const fn = await client.registerFunction((x: number) => x);
     const first = randomUUID();
     const body = { ...taken, tasks: { [fn.id]: [first] } };
@@ -412,21 +346,21 @@ describe('SDK executor', function () {
     const early = { task_id: first, data: '11\n0', details: null, error_details: null };
     await publisher.publish('', `me.${otherGroup}`, packResult({ ...early, task_statuses: null }));
     assert.equal(await future, 0);
-    await client.run(fn, ENDPOINT, [1]);
-    const [task] = await tasks(1);
+    await client.run(fn, stage.endpointId, [1]);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     const [reloaded] = await executor.reloadTasks(hub.taskGroupId);
-    await deliver(task, { data: '11\n1' });
+    await stage.deliver(task, { data: '11\n1' });
     assert.equal(await reloaded, 1);
   });
 
   it('refuses to reload when it got tasks or was shut down while the hub was asked', async () => {
-    const busy = makeExecutor();
+    const busy = stage.makeExecutor();
     const reloading = busy.reloadTasks(hub.taskGroupId);
     const future = busy.submit(() => 1);
     await assert.rejects(reloading, UsageError);
     assert.equal(future.isDone, false);
-    const closed = makeExecutor();
+    const closed = stage.makeExecutor();
     const late = closed.reloadTasks(hub.taskGroupId);
     await Promise.all([closed.shutdown(), assert.rejects(late, UsageError)]);
   });
@@ -455,8 +389,8 @@ describe('SDK executor', function () {
         return { cancel };
       },
     };
-    const future = makeExecutor({ clock }).submit(() => 1);
-    const [task] = await tasks(1);
+    const future = stage.makeExecutor({ clock }).submit(() => 1);
+    const [task] = await stage.tasks(1);
     assert.ok(task !== undefined);
     await eventually(() => {
       assert.equal(hub.seen('/v2/batch_status').length, 2);
@@ -468,7 +402,7 @@ describe('SDK executor', function () {
   });
 
   it('does not submit what is queued after it was refused', async () => {
-    const executor = makeExecutor({ batchSize: 1 });
+    const executor = stage.makeExecutor({ batchSize: 1, maxConcurrentSubmissions: 1 });
     const forbidden = { status: 403, body: errorBody(403, 'FORBIDDEN', 'not for you') };
     hub.misbehave('/v2/get_amqp', forbidden);
     let futures: ComputeFuture<number>[] = [];
@@ -489,19 +423,19 @@ describe('SDK executor', function () {
   it('asks for fewer tasks when a reply is too large, and gives up only one', async () => {
     const fn = await client.registerFunction((x: number) => x);
     for (const x of [1, 2, 3]) {
-      const id = await client.run(fn, ENDPOINT, [x]);
+      const id = await client.run(fn, stage.endpointId, [x]);
       hub.documents.set(id, { task_id: id, status: 'success', result: `11\n${x}` });
     }
     const tooLarge = { status: 413, body: errorBody(413, 'TASK_PAYLOAD_TOO_LARGE', 'large') };
     hub.misbehave('/v2/batch_status', tooLarge, tooLarge, tooLarge);
-    const [first, ...others] = await makeExecutor().reloadTasks(hub.taskGroupId);
+    const [first, ...others] = await stage.makeExecutor().reloadTasks(hub.taskGroupId);
     await assert.rejects(async () => await first, ProtocolError);
     assert.deepEqual(await Promise.all(others), [2, 3]);
   });
 
   it('runs and polls without a stream', async () => {
     const fn = await client.registerFunction((a: number) => a);
-    const taskId = await client.run(fn, ENDPOINT, [1]);
+    const taskId = await client.run(fn, stage.endpointId, [1]);
     await assert.rejects(client.getResult(taskId), (error) => {
       assert.ok(error instanceof TaskPendingError);
       assert.equal(error.reason, 'waiting-for-ep');

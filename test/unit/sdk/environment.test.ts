@@ -2,9 +2,22 @@ import assert from 'node:assert/strict';
 
 import { AuthError, ConfigError } from '../../../src/base/errors.ts';
 import { Client } from '../../../src/sdk/client.ts';
-import { credentialsFrom, hubUrlFrom } from '../../../src/sdk/environment.ts';
+import { authoritiesFrom, credentialsFrom, hubUrlFrom } from '../../../src/sdk/environment.ts';
 
 describe('SDK environment', () => {
+  it('names the file of authorities that cannot be used', () => {
+    assert.equal(authoritiesFrom({}), undefined);
+    const environment = { OUTPOST_CA_FILE: '/does/not/exist.pem' };
+    assert.throws(
+      () => new Client({ environment, clientId: 'a', clientSecret: 'b' }),
+      (error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.match(error.message, /OUTPOST_CA_FILE .*exist\.pem: expected there is no such file/);
+        return true;
+      },
+    );
+  });
+
   it('takes the first complete pair, both halves from one source', () => {
     const environment = {
       OUTPOST_CLIENT_ID: 'ours',
