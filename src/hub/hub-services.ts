@@ -14,7 +14,9 @@ import { sleep } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
 import { withDeadline } from '../base/deadline.ts';
 import { ConfigError, UnavailableError, errorText } from '../base/errors.ts';
+import { detach } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
+import { LOST_AFTER_MS, TASK_TTL_MS } from '../protocol/limits.ts';
 import { dialAmqp } from '../transport/amqp/connection.ts';
 import type { AmqpConnection } from '../transport/amqp/connection.ts';
 import type { AmqpConsumer } from '../transport/amqp/consumer.ts';
@@ -22,6 +24,8 @@ import { AmqpSession } from '../transport/amqp/session.ts';
 import type { SessionState } from '../transport/amqp/session.ts';
 import { parseBrokerLocation } from './broker/connection-url.ts';
 import { ManagementClient } from './broker/management-client.ts';
+import { taskQueueName } from './broker/topology-table.ts';
+import type { EndpointQueues } from './broker/topology-table.ts';
 import { RabbitTopology } from './broker/topology.ts';
 import type { BrokerTopology } from './broker/topology.ts';
 import type { HubDatabase } from './db/schema.ts';
@@ -45,12 +49,16 @@ export interface TaskPlaneOptions {
   /** What endpoints and persons are told to dial; credentials and path in it are ignored. */
   readonly amqpPublicUrl: string;
   readonly managementUrl: string;
-  /** Certificate authority of the broker (PEM). */
+  /** Authorities of the broker that are trusted beside the system's (PEM). */
   readonly ca?: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** How long results stay readable and tasks may wait. */
+  /** How long results stay readable. */
   readonly retentionMs: number;
+  /** How long a task may wait for its endpoint. Default: two weeks. */
+  readonly taskTtlMs?: number;
+  /** How long an endpoint may be gone before the tasks that it received count as lost. Default: a day. */
+  readonly lostAfterMs?: number;
   /** How long `start` waits for the broker. Default 60 s. */
   readonly startTimeoutMs?: number;
 }
@@ -71,6 +79,8 @@ export interface TaskPlaneHealth {
 export interface TaskPlane {
   readonly topology: BrokerTopology;
   readonly tasks: TaskService;
+  /** An endpoint of ours has registered: what its queue has lost, if it is empty, is handed out again. */
+  endpointRegistered: (endpoint: EndpointQueues) => void;
   /** Resolves when the topology stands and both connections are there. @throws ConfigError, UnavailableError. */
   start: () => Promise<void>;
   /** Lets what is in flight settle, for 5 s at most, and closes the connections. Idempotent, never rejects. */
@@ -82,6 +92,8 @@ const START_TIMEOUT_MS = 60_000;
 const START_RETRY = { baseMs: 100, maxMs: 1_000 };
 const REDIAL = { baseMs: 100, maxMs: 2_000 };
 const DRAIN_MS_MAX = 5_000;
+/** Within which the broker has put back what an ended connection held. */
+const REQUEUE_MS = 1_000;
 
 /** Makes the data plane of a hub. @throws ConfigError when a URL is not acceptable. */
 export function createTaskPlane(options: TaskPlaneOptions): TaskPlane {
@@ -104,6 +116,7 @@ class RabbitTaskPlane implements TaskPlane {
   #consumers: readonly AmqpConsumer[] = [];
   #blocked: string | undefined;
   #isTopologyFresh = false;
+  #publishingConnection: AmqpConnection | undefined;
   readonly #stopping = new AbortController();
   #stopped: Promise<void> | undefined;
 
@@ -116,7 +129,12 @@ class RabbitTaskPlane implements TaskPlane {
     const { vhost } = parseBrokerLocation(options.amqpUrl, 'OUTPOST_AMQP_URL');
     this.topology = new RabbitTopology({
       db,
-      management: new ManagementClient({ url: options.managementUrl, vhost, clock }),
+      management: new ManagementClient({
+        url: options.managementUrl,
+        vhost,
+        clock,
+        ...(options.ca === undefined ? {} : { ca: options.ca }),
+      }),
       publicLocation: {
         ...parseBrokerLocation(options.amqpPublicUrl, 'OUTPOST_AMQP_PUBLIC_URL'),
         vhost,
@@ -150,9 +168,13 @@ class RabbitTaskPlane implements TaskPlane {
     });
     this.tasks = new StoredTaskService({
       db,
+      clock,
       topology: this.topology,
       publish: (tasks) => {
         this.#publisher.offer(tasks);
+      },
+      relay: () => {
+        this.#publisher.relayAll();
       },
     });
     this.#stream = new ResultStream(clock, logger);
@@ -180,7 +202,19 @@ class RabbitTaskPlane implements TaskPlane {
       clock,
       logger,
       retentionMs,
+      taskTtlMs: options.taskTtlMs ?? TASK_TTL_MS,
+      lostAfterMs: options.lostAfterMs ?? LOST_AFTER_MS,
       isOnline: () => this.#publishing.state.phase === 'online',
+      consumingSinceMs: () => {
+        const { state } = this.#consuming;
+        return state.phase === 'online' ? state.since : undefined;
+      },
+      revokeClient: async (clientId) => {
+        await this.#revokeClient(clientId);
+      },
+      revokeEpoch: async (endpointId, epoch) => {
+        await this.topology.revokeEpoch(endpointId, epoch);
+      },
       stream: async (result) => {
         await this.#stream.publish(result);
       },
@@ -223,6 +257,14 @@ class RabbitTaskPlane implements TaskPlane {
   async stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     await this.#stopped;
+  }
+
+  endpointRegistered(endpoint: EndpointQueues): void {
+    detach(
+      this.#logger,
+      'looking for tasks that a queue has lost',
+      this.#republishIfEmpty(endpoint),
+    );
   }
 
   health(): TaskPlaneHealth {
@@ -324,14 +366,31 @@ class RabbitTaskPlane implements TaskPlane {
       this.#blocked = isBlocked ? reason : undefined;
       this.#logger.warn({ isBlocked, reason }, 'the broker changed its mind about taking messages');
     });
+    this.#publishingConnection = connection;
     this.#publisher.online(tasks);
     this.#stream.online(results);
     const broken = firstOf([tasks.closed, results.closed]).then((end) => {
+      this.#publishingConnection = undefined;
       this.#publisher.offline();
       this.#stream.offline();
       return end;
     });
     return { broken };
+  }
+
+  /** The former holder's deliveries go back to the queue when its connection ends, which takes a moment. */
+  async #republishIfEmpty(endpoint: EndpointQueues): Promise<void> {
+    try {
+      await sleep(this.#clock, REQUEUE_MS, this.#stopping.signal);
+    } catch {
+      return; // Stopping.
+    }
+    const { messageCount } = (await this.#publishingConnection?.withChannel(
+      async (channel) => await channel.checkQueue(taskQueueName(endpoint)),
+    )) ?? { messageCount: undefined };
+    if (messageCount === 0) {
+      await this.#republish(endpoint.id);
+    }
   }
 
   async #republish(endpointId: string): Promise<void> {
@@ -343,6 +402,20 @@ class RabbitTaskPlane implements TaskPlane {
       );
       this.#publisher.relayAll();
     }
+  }
+
+  async #revokeClient(ownerId: string): Promise<void> {
+    const endpoints = await this.#options.db
+      .updateTable('endpoints')
+      .set({ active: false, lease_expires_at: null })
+      .where('owner_id', '=', ownerId)
+      .where('deleted_at', 'is', null)
+      .returning('id')
+      .execute();
+    for (const { id } of endpoints) {
+      await this.topology.revokeEndpoint(id);
+    }
+    await this.topology.revokePerson(ownerId);
   }
 
   async #repair(endpointId: string): Promise<void> {

@@ -35,14 +35,18 @@ export interface HubSettings {
   /** What endpoints and SDKs are told to dial. */
   readonly amqpPublicUrl: string;
   readonly managementUrl: string;
-  /** PEM; the broker's authority. */
-  readonly amqpCa?: string;
+  /** Authorities of broker and database that are trusted beside the system's (PEM). */
+  readonly ca?: string;
   readonly host: string;
   readonly port: number;
   readonly publicUrl?: string;
   readonly tls?: TlsIdentity;
   readonly limits: ApiLimits;
   readonly retentionMs: number;
+  /** How long a task may wait for its endpoint. @defaultValue two weeks */
+  readonly taskTtlMs?: number;
+  /** How long an endpoint may be gone before the tasks that it received count as lost. @defaultValue a day */
+  readonly lostAfterMs?: number;
   /** How long a start waits for the broker. @defaultValue 20 s */
   readonly brokerTimeoutMs?: number;
 }
@@ -116,7 +120,8 @@ export class Hub {
     const settings = this.#settings;
     const clock = this.#clock;
     const logger = this.#logger;
-    const db = openDatabase({ url: settings.databaseUrl, logger });
+    const trust = settings.ca === undefined ? {} : { ca: settings.ca };
+    const db = openDatabase({ url: settings.databaseUrl, logger, ...trust });
     this.#stack.push('database', async () => {
       await db.destroy();
     });
@@ -137,10 +142,12 @@ export class Hub {
       amqpUrl: settings.amqpUrl,
       amqpPublicUrl: settings.amqpPublicUrl,
       managementUrl: settings.managementUrl,
-      ...(settings.amqpCa === undefined ? {} : { ca: settings.amqpCa }),
+      ...trust,
       clock,
       logger,
       retentionMs: settings.retentionMs,
+      ...(settings.taskTtlMs !== undefined && { taskTtlMs: settings.taskTtlMs }),
+      ...(settings.lostAfterMs !== undefined && { lostAfterMs: settings.lostAfterMs }),
       startTimeoutMs: settings.brokerTimeoutMs ?? BROKER_TIMEOUT_MS,
     });
     this.#stack.push('task plane', async () => {
@@ -164,7 +171,16 @@ export class Hub {
       tokens,
       functions: new FunctionCatalogue(db, clock, settings.limits.functionBytesMax),
       endpoints,
-      registrar: new EndpointRegistrar({ db, topology, endpoints, clock, logger }),
+      registrar: new EndpointRegistrar({
+        db,
+        topology,
+        endpoints,
+        clock,
+        logger,
+        onRegistered: (endpoint) => {
+          plane.endpointRegistered(endpoint);
+        },
+      }),
       topology,
       tasks,
       readiness: async () => await this.#readiness(db, plane),

@@ -330,8 +330,11 @@ describe('AMQP transport on RabbitMQ', () => {
       await arrived(deliveries, 3);
       const third = deliveries[2];
       assert.ok(third !== undefined);
-      assert.equal(consumer.ackMultiple(third.deliveryTag), true);
+      assert.equal(consumer.heldCount, 2);
+      assert.equal(consumer.ack(second.deliveryTag), true);
+      assert.equal(consumer.ack(third.deliveryTag), true);
       await arrived(deliveries, 5);
+      assert.equal(consumer.heldCount, 2);
       await consumer.close();
       assert.equal((await consumer.ended).kind, 'local');
       assert.equal(consumer.ack(5), false);

@@ -5,9 +5,13 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { systemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import type { Logger } from '../../src/base/logger.ts';
+import { packageVersion } from '../../src/base/package-root.ts';
 import { packTask } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { Client, Executor, TaskExecutionError, TaskPendingError } from '../../src/sdk/index.ts';
@@ -23,11 +27,7 @@ describe('hub, agent and SDK together', function () {
 
   before(async () => {
     stack = await Stack.start({ agent: { python: '/usr/bin/python3', 'kill-grace-s': 1 } });
-    client = new Client({
-      hubUrl: stack.hubUrl,
-      clientId: stack.client.id,
-      clientSecret: stack.client.secret,
-    });
+    client = makeClient();
     executor = new Executor({ client, endpointId: stack.endpointId });
   });
 
@@ -35,6 +35,11 @@ describe('hub, agent and SDK together', function () {
     await executor.shutdown();
     await stack.stop();
   });
+
+  function makeClient(): Client {
+    const { id: clientId, secret: clientSecret } = stack.client;
+    return new Client({ hubUrl: stack.hubUrl, clientId, clientSecret });
+  }
 
   async function failureOf(work: PromiseLike<unknown>): Promise<TaskExecutionError> {
     try {
@@ -55,6 +60,12 @@ describe('hub, agent and SDK together', function () {
     assert.equal(outcome.code, 0, outcome.stderr);
     return JSON.parse(outcome.stdout) as never;
   }
+
+  it('shows the host and the version of its agent', async () => {
+    const document = await client.hub.endpoint(stack.endpointId);
+    assert.equal(document['hostname'], hostname());
+    assert.equal(document['endpoint_version'], packageVersion());
+  });
 
   it('runs a JavaScript function', async () => {
     assert.equal(await executor.submit((a: number, b: number) => a + b, 2, 3), 5);
@@ -88,6 +99,53 @@ describe('hub, agent and SDK together', function () {
       values,
       Array.from({ length: 2000 }, (_, index) => index * 2),
     );
+  });
+
+  it('tells two readers of one task group of each other, and brings every result to both', async () => {
+    const warnings: string[] = [];
+    const logger: Logger = {
+      ...silentLogger,
+      child: () => logger,
+      warn: (_fields, message) => {
+        warnings.push(message);
+      },
+    };
+    const gate = join(stack.home, 'gate');
+    await using first = new Executor({ client, endpointId: stack.endpointId, logger });
+    const futures = Array.from({ length: 20 }, (_, index) =>
+      first.submit(
+        async (path: string, n: number) => {
+          const { existsSync } = await import('node:fs');
+          while (!existsSync(path)) {
+            await new Promise((resolve) => {
+              setTimeout(resolve, 20);
+            });
+          }
+          return n;
+        },
+        gate,
+        index,
+      ),
+    );
+    await Promise.all(futures.map(async ({ submitted }) => await submitted));
+    assert.ok(first.taskGroupId !== undefined);
+    // As another process would: another client, so another connection.
+    const { executor: second, futures: others } = await Executor.reattach(first.taskGroupId, {
+      client: makeClient(),
+    });
+    try {
+      // A person's broker user may configure nothing, and count the consumers of a queue all the same.
+      await eventually(() => {
+        assert.match(warnings.join(), /another process consumes the results/);
+      }, 15_000);
+      await writeFile(gate, '');
+      const expected = Array.from({ length: 20 }, (_, index) => index);
+      assert.deepEqual(await Promise.all(futures), expected);
+      assert.deepEqual(new Set(await Promise.all(others)), new Set(expected));
+    } finally {
+      await writeFile(gate, '');
+      await second.shutdown();
+    }
   });
 
   it('brings back type, message and traceback of what was thrown, in both languages', async () => {

@@ -7,7 +7,14 @@ import { systemClock } from '../../src/base/clock.ts';
 import { UnavailableError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { Hub } from '../../src/hub/hub.ts';
-import { assertRefused, FUNCTION_CODE, TestHub } from './hub-api-support.ts';
+import { packBuffers } from '../../src/protocol/serialization.ts';
+import {
+  assertRefused,
+  FUNCTION_CODE,
+  registerEndpoint,
+  registerFunction,
+  TestHub,
+} from './hub-api-support.ts';
 import type { Person } from './hub-api-support.ts';
 
 describe('the HTTP server of the hub', function () {
@@ -130,6 +137,76 @@ describe('the HTTP server of the hub', function () {
       'SEMANTICALLY_INVALID',
       /NUL/,
     );
+  });
+
+  it('answers 422, naming the field, to JSON that the database cannot hold', async () => {
+    const deep = JSON.parse(`${'{"a":'.repeat(500)}1${'}'.repeat(500)}`) as unknown;
+    const endpoint = await registerEndpoint(person);
+    for (const [value, why] of [
+      ['half \ud800', /surrogate/],
+      ['nul \0', /NUL/],
+      [deep, /nested/],
+    ] as const) {
+      for (const [method, path, body, field] of [
+        [
+          'POST',
+          '/v3/functions',
+          { function_name: 'f', function_code: FUNCTION_CODE, meta: { value } },
+          'body/meta',
+        ],
+        ['POST', '/v3/endpoints', { endpoint_name: 'e', metadata: { value } }, 'body/metadata'],
+        ['PUT', `/v3/endpoints/${endpoint.endpoint_id}`, { metadata: { value } }, 'body/metadata'],
+      ] as const) {
+        const answer = await person.call(method, path, body);
+        assertRefused(answer, 422, 'SEMANTICALLY_INVALID', why);
+        assert.ok(String(answer.body['detail']).includes(field), String(answer.body['detail']));
+      }
+    }
+  });
+
+  it('refuses code and arguments that have no UTF-8 form instead of changing them', async () => {
+    const code = 'st\nf:# \udc00\n';
+    assertRefused(
+      await person.call('POST', '/v3/functions', {
+        function_name: 'f',
+        function_code: packBuffers([code]),
+      }),
+      422,
+      'SEMANTICALLY_INVALID',
+      /body\/function_code.*surrogate/,
+    );
+    const functionId = await registerFunction(person);
+    const { endpoint_id: endpointId } = await registerEndpoint(person);
+    assertRefused(
+      await person.call('POST', `/v3/endpoints/${endpointId}/submit`, {
+        tasks: { [functionId]: ['11\n["\ud800"]'] },
+      }),
+      422,
+      'SEMANTICALLY_INVALID',
+      /surrogate/,
+    );
+  });
+
+  it('refuses a lease epoch that no lease can have', async () => {
+    const { endpoint_id: id } = await registerEndpoint(person);
+    for (const epoch of [2 ** 31, 1e30, -1, 1.5]) {
+      assertRefused(
+        await person.call('POST', `/v1/endpoints/${id}/lease/release`, { epoch }),
+        422,
+        'SEMANTICALLY_INVALID',
+        /body\/epoch/,
+      );
+    }
+  });
+
+  // The framework's own refusals have a status of the caller's fault, and were answered as failures of ours.
+  it('blames the caller for a path that is too long and for a method without its content type', async () => {
+    assertRefused(
+      await person.call('GET', `/v2/functions/${'a'.repeat(300)}`),
+      414,
+      'REQUEST_MALFORMED',
+    );
+    assertRefused(await hub.call('QUERY', '/v2/version'), 400, 'REQUEST_MALFORMED');
   });
 
   it('gives every answer the id that its log has', async () => {

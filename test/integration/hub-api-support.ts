@@ -5,6 +5,7 @@ import type { Kysely } from 'kysely';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
+import type { Logger } from '../../src/base/logger.ts';
 import { ClientRegistry } from '../../src/hub/auth/client-registry.ts';
 import type { CreatedClient } from '../../src/hub/auth/client-registry.ts';
 import { openDatabase } from '../../src/hub/db/database.ts';
@@ -59,7 +60,10 @@ export class TestHub {
     this.clients = new ClientRegistry(this.db, systemClock);
   }
 
-  static async start(changes: Partial<HubSettings> = {}): Promise<TestHub> {
+  static async start(
+    changes: Partial<HubSettings> = {},
+    logger: Logger = silentLogger,
+  ): Promise<TestHub> {
     const services = testServices();
     const vhost = await createVhost(services.managementUrl);
     const database = await createDatabase(services.databaseUrl);
@@ -78,7 +82,7 @@ export class TestHub {
       retentionMs: 24 * 3600 * 1000,
       ...changes,
     };
-    const hub = new Hub(settings, { clock: systemClock, logger: silentLogger });
+    const hub = new Hub(settings, { clock: systemClock, logger });
     await hub.start();
     return new TestHub(hub, settings, async () => {
       await vhost.delete();
@@ -145,8 +149,13 @@ export class TestHub {
   async person(options: { endpointOnly?: boolean } = {}): Promise<Person> {
     const client = await this.createClient(options);
     const { access_token: token } = await this.token(client);
+    return this.personWith(client.id, token);
+  }
+
+  /** Somebody whose token the test has. */
+  personWith(id: string, token: string): Person {
     return {
-      id: client.id,
+      id,
       call: async (method, path, body, headers = {}) =>
         await this.call(method, path, body, {
           authorization: `Bearer ${token}`,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { FUNCTION_BYTES_MAX, SUBMISSION_BYTES_MAX } from '../../src/protocol/limits.ts';
+import { packResult } from '../../src/protocol/messages.ts';
 import type { SubmissionAccepted, TaskDocument } from '../../src/protocol/rest.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { assertRefused, registerEndpoint, registerFunction, TestHub } from './hub-api-support.ts';
@@ -268,8 +269,50 @@ describe('tasks at the hub', function () {
         /bytes of arguments/u,
       );
       await accepted(submit({ [large]: [payload(5_000_000)] }, {}, person, id));
+      // Each line break takes two bytes in the message.
+      const lines = packBuffers([`js\n${'\n'.repeat(4.9 * 1024 * 1024)}`]);
+      const broken = await registerFunction(person, { function_code: lines });
+      assertRefused(
+        await submit({ [broken]: [payload(6 * 1024 * 1024)] }, {}, person, id),
+        413,
+        'TASK_PAYLOAD_TOO_LARGE',
+        /bytes of arguments/u,
+      );
     } finally {
       await roomy.stop();
+    }
+  });
+
+  it('are read in batches whose results would not fit into memory at once', async () => {
+    const { tasks } = await accepted(
+      submit({ [functionId]: Array.from({ length: 8 }, () => PAYLOAD) }),
+    );
+    const ids = Object.values(tasks).flat();
+    const data = 'z'.repeat(7 * 1024 * 1024);
+    for (const id of ids.slice(1)) {
+      const result = packResult({
+        task_id: id,
+        data: `${id}${data}`,
+        details: null,
+        error_details: null,
+        task_statuses: null,
+      });
+      await hub.db
+        .updateTable('tasks')
+        .set({ state: 'success', completed_at: new Date(), result })
+        .where('id', '=', id)
+        .execute();
+    }
+    const batch = await owner.call('POST', '/v2/batch_status', {
+      task_ids: [...ids, crypto.randomUUID()],
+    });
+    assert.equal(batch.status, 200);
+    assert.match(batch.headers.get('content-type') ?? '', /^application\/json/);
+    const results = batch.body['results'] as Record<string, TaskDocument>;
+    assert.deepEqual(Object.keys(results).sort(), [...ids].sort());
+    assert.equal(results[ids[0] ?? '']?.status, 'waiting-for-ep');
+    for (const id of ids.slice(1)) {
+      assert.equal(results[id]?.result, `${id}${data}`);
     }
   });
 

@@ -263,6 +263,15 @@ describe('tasks in the hub', () => {
       clock: systemClock,
       logger: recordingLogger().logger,
       retentionMs: RETENTION_MS,
+      taskTtlMs: RETENTION_MS,
+      lostAfterMs: RETENTION_MS,
+      consumingSinceMs: () => undefined,
+      revokeClient: async () => {
+        await Promise.resolve();
+      },
+      revokeEpoch: async () => {
+        await Promise.resolve();
+      },
       isOnline: () => true,
       stream: async ({ taskId }) => {
         await Promise.resolve(streamed.push(taskId));
@@ -403,8 +412,18 @@ describe('tasks in the hub', () => {
       .set({ created_at: past })
       .where('idempotency_key', '=', idempotency.key)
       .execute();
-    const counts = await deleteExpired(fixture.db, Date.now(), RETENTION_MS);
-    assert.deepEqual(counts, { tasks: 2, groups: 1, submissions: 1, tokens: 0 });
+    const early = await deleteExpired(fixture.db, Date.now(), RETENTION_MS, RETENTION_MS);
+    assert.equal(early.tasks, 0, 'a task that was not given up went in silence');
+    await fixture.db
+      .updateTable('tasks')
+      .set({ completed_at: past })
+      .where('group_id', '=', old.task_group_id)
+      .execute();
+    const counts = await deleteExpired(fixture.db, Date.now(), RETENTION_MS, RETENTION_MS);
+    assert.deepEqual(
+      { ...counts, submissions: early.submissions },
+      { tasks: 2, groups: 1, submissions: 1, tokens: 0 },
+    );
     assert.equal(await fixture.plane.tasks.group(endpoint.ownerId, old.task_group_id), undefined);
     const group = await fixture.plane.tasks.group(endpoint.ownerId, young.task_group_id);
     assert.equal(group?.tasks.length, 1);
@@ -417,7 +436,7 @@ describe('tasks in the hub', () => {
       .set({ created_at: new Date(Date.now() - RETENTION_MS - 60_000), received_at: new Date() })
       .where('id', '=', onlyTask(tasks))
       .execute();
-    const counts = await deleteExpired(fixture.db, Date.now(), RETENTION_MS);
+    const counts = await deleteExpired(fixture.db, Date.now(), RETENTION_MS, 0);
     assert.equal(counts.tasks, 0);
   });
 

@@ -10,7 +10,7 @@ const FRAME_END = 0xce;
 const PROTOCOL_HEADER_BYTES = 8;
 const FRAME_HEADER_BYTES = 7;
 
-/** Class and method, such as "10.11" for connection.start-ok; "header" for the protocol header. */
+/** Class and method, such as "10.11" for connection.start-ok; "header" for the protocol header, "content" for that of a message. */
 type MethodName = string;
 
 export interface PeerSocket {
@@ -58,6 +58,87 @@ export function politeScript(heartbeatS = 0): PeerScript {
       default:
         break;
     }
+  };
+}
+
+/** A message that was published, as a scripted broker sees it. */
+export interface PublishedToPeer {
+  readonly channel: number;
+  /** Number of the message on its channel. */
+  readonly deliveryTag: number;
+  readonly bytes: number;
+  ack: () => void;
+  nack: () => void;
+  closeChannel: (code: number, text: string) => void;
+}
+
+/** Answers what a broker answers to one who consumes and publishes; what is published is a test's to settle. */
+export function brokerScript(
+  options: {
+    readonly onPublish?: (message: PublishedToPeer, peer: PeerSocket) => void;
+    /** What a passive declare of the queue finds; undefined never answers. */
+    readonly queue?: () => { readonly messages: number; readonly consumers: number } | undefined;
+    readonly onConsume?: () => void;
+  } = {},
+): PeerScript {
+  const polite = politeScript();
+  const published = new WeakMap<Socket, Map<number, number>>();
+  const replies: Readonly<Record<MethodName, readonly [number, number, Buffer?]>> = {
+    '20.10': [20, 11, Buffer.alloc(4)],
+    '20.40': [20, 41],
+    '60.10': [60, 11],
+    '60.20': [60, 21, shortString('consumer')],
+    '60.30': [60, 31, shortString('consumer')],
+    '85.10': [85, 11],
+  };
+  return (peer, method, channel) => {
+    const reply = replies[method];
+    if (reply !== undefined) {
+      peer.reply(channel, ...reply);
+    }
+    if (method === '60.20') {
+      options.onConsume?.();
+    }
+    if (method === '50.10') {
+      const found = options.queue?.();
+      if (found !== undefined) {
+        const counts = Buffer.alloc(8);
+        counts.writeUInt32BE(found.messages, 0);
+        counts.writeUInt32BE(found.consumers, 4);
+        peer.reply(channel, 50, 11, Buffer.concat([shortString('q'), counts]));
+      }
+    }
+    if (method === 'content') {
+      const tags = published.get(peer.socket) ?? new Map<number, number>();
+      published.set(peer.socket, tags);
+      const deliveryTag = (tags.get(channel) ?? 0) + 1;
+      tags.set(channel, deliveryTag);
+      const tag = Buffer.alloc(9);
+      tag.writeBigUInt64BE(BigInt(deliveryTag));
+      options.onPublish?.(
+        {
+          channel,
+          deliveryTag,
+          bytes: Number(peer.received.get('content')?.readBigUInt64BE(4) ?? 0n),
+          ack: () => {
+            peer.reply(channel, 60, 80, tag);
+          },
+          nack: () => {
+            peer.reply(channel, 60, 120, tag);
+          },
+          closeChannel: (code, text) => {
+            peer.reply(
+              channel,
+              20,
+              40,
+              Buffer.concat([uint16(code), shortString(text), uint16(60), uint16(40)]),
+            );
+          },
+        },
+        peer,
+      );
+    }
+    polite(peer, method, channel);
   };
 }
 
@@ -159,6 +240,9 @@ export async function startAmqpPeer(
           const method = `${String(payload.readUInt16BE(0))}.${String(payload.readUInt16BE(2))}`;
           peer.received.set(method, Buffer.from(payload.subarray(4)));
           script(peer, method, rest.readUInt16BE(1));
+        } else if (rest.readUInt8(0) === 2) {
+          peer.received.set('content', Buffer.from(payload));
+          script(peer, 'content', rest.readUInt16BE(1));
         }
         rest = rest.subarray(FRAME_HEADER_BYTES + size + 1);
       }

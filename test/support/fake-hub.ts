@@ -74,6 +74,8 @@ export class FakeHub {
     connection_url: 'amqp://127.0.0.1:1',
   };
   expiresInS = 3600;
+  /** Answers registrations of endpoints. */
+  onRegister: (() => Record<string, unknown>) | undefined;
   /** Called before a submission is answered. */
   onSubmit: (tasks: readonly FakeTask[]) => Promise<void> | void = () => undefined;
   readonly #server: Server;
@@ -177,6 +179,9 @@ export class FakeHub {
     }
     if (!this.#tokens.has((request.headers.authorization ?? '').replace('Bearer ', ''))) {
       return { status: 401, body: errorBody(401, 'USER_UNAUTHENTICATED', 'token not known') };
+    }
+    if (path.startsWith('/v3/endpoints') && this.onRegister !== undefined) {
+      return { status: 200, body: this.onRegister() };
     }
     const submit = /^\/v3\/endpoints\/([^/]+)\/submit$/.exec(path)?.[1];
     if (submit !== undefined) {

@@ -17,6 +17,8 @@ import { createDatabase, createVhost, testServices, uniqueName } from './service
 
 const CLI = fileURLToPath(new URL('../../src/cli/', import.meta.url));
 const STOP_LIMIT_MS = 20_000;
+/** A first start migrates the database; on a busy machine that takes a while. */
+const START_LIMIT_MS = 60_000;
 
 /** What a command printed and how it ended. */
 export interface CommandOutcome {
@@ -51,6 +53,15 @@ export async function runProgram(
   return { code, ...output };
 }
 
+function throughPort(url: string, port: number | undefined): string {
+  const through = new URL(url);
+  if (port !== undefined) {
+    through.port = String(port);
+    through.hostname = '127.0.0.1';
+  }
+  return through.href;
+}
+
 /** A TCP port that nothing listens on. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
@@ -68,6 +79,8 @@ export interface StackOptions {
   readonly port?: number;
   /** Settings of the agent, as flags of `agent configure`. */
   readonly agent?: Readonly<Record<string, string | number>>;
+  /** Ports of proxies through which the hub alone reaches the broker and the database. */
+  readonly hubThrough?: { readonly amqpPort: number; readonly databasePort: number };
   /** Start no agent. */
   readonly hubOnly?: boolean;
 }
@@ -109,9 +122,10 @@ export class Stack {
       LANG: 'C.UTF-8',
       TMPDIR: tmpdir(),
       OUTPOST_HOME: join(home, '.outpost'),
-      OUTPOST_AMQP_URL: vhost.amqpUrl,
+      OUTPOST_AMQP_URL: throughPort(vhost.amqpUrl, options.hubThrough?.amqpPort),
+      OUTPOST_AMQP_PUBLIC_URL: services.amqpUrl,
       OUTPOST_AMQP_MANAGEMENT_URL: services.managementUrl,
-      OUTPOST_DATABASE_URL: database.databaseUrl,
+      OUTPOST_DATABASE_URL: throughPort(database.databaseUrl, options.hubThrough?.databasePort),
       OUTPOST_HUB_PORT: String(port),
     };
     const release = async (): Promise<void> => {
@@ -165,7 +179,7 @@ export class Stack {
     await eventually(async () => {
       assert.equal(hub.exitCode, null, `the hub ended: ${said}`);
       assert.equal((await fetch(`${this.hubUrl}/v2/version`)).status, 200);
-    }, 30_000);
+    }, START_LIMIT_MS);
   }
 
   async stopHub(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
@@ -178,8 +192,8 @@ export class Stack {
     }
   }
 
-  async createClient(name: string): Promise<ClientCredentials> {
-    const outcome = await this.hubCommand('client', 'create', name, '--json');
+  async createClient(name: string, ...flags: string[]): Promise<ClientCredentials> {
+    const outcome = await this.hubCommand('client', 'create', name, '--json', ...flags);
     assert.equal(outcome.code, 0, outcome.stderr);
     const client = JSON.parse(outcome.stdout) as { client_id: string; client_secret: string };
     return { id: client.client_id, secret: client.client_secret };

@@ -56,13 +56,21 @@ export interface PlaneFixture {
   close: () => Promise<void>;
 }
 
-/** Starts the data plane. */
-export async function startPlane(): Promise<PlaneFixture> {
+/** Starts the data plane; `databasePort` is that of a proxy in front of the database. */
+export async function startPlane(
+  changes: Partial<TaskPlaneOptions> & { readonly databasePort?: number } = {},
+): Promise<PlaneFixture> {
+  const { databasePort, ...planeChanges } = changes;
   const services = testServices();
   const vhost = await createVhost(services.managementUrl);
   const database = await createDatabase(services.databaseUrl);
   const { logger, lines } = recordingLogger();
-  const db = openDatabase({ url: database.databaseUrl, logger });
+  const url = new URL(database.databaseUrl);
+  if (databasePort !== undefined) {
+    url.port = String(databasePort);
+    url.hostname = '127.0.0.1';
+  }
+  const db = openDatabase({ url: url.href, logger });
   await migrateDatabase(db);
   const options: TaskPlaneOptions = {
     db,
@@ -72,6 +80,7 @@ export async function startPlane(): Promise<PlaneFixture> {
     clock: systemClock,
     logger,
     retentionMs: RETENTION_MS,
+    ...planeChanges,
   };
   const plane = createTaskPlane(options);
   await plane.start();
@@ -109,7 +118,7 @@ export interface TestEndpoint {
 /** A registered endpoint with a lease, its owner's function, and its broker credentials. */
 export async function registerEndpoint(
   { db, plane }: PlaneFixture,
-  ownerId = randomUUID(),
+  ownerId: string = randomUUID(),
 ): Promise<TestEndpoint> {
   const id = randomUUID();
   const queueSuffix = randomUUID().slice(0, 8);

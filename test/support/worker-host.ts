@@ -49,6 +49,7 @@ export class TestHost {
   /** Every place count that was announced. */
   readonly ready: { javascript: number; python: number }[] = [];
   readonly degraded: { language: string; reason: string }[] = [];
+  readonly returned: string[] = [];
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   stderr = '';
   socket: Socket | undefined;
@@ -120,6 +121,11 @@ export class TestHost {
         return;
       case 'ready':
         this.ready.push({ javascript: frame.javascript, python: frame.python });
+        return;
+      case 'pong':
+        return;
+      case 'returned':
+        this.returned.push(...frame.nonces);
         return;
       case 'degraded':
         this.degraded.push({ language: frame.language, reason: frame.reason });

@@ -101,12 +101,23 @@ export class ClientRegistry {
 
   /** Deletes a client by id or name, and with it its tokens. Returns what was deleted. */
   async delete(idOrName: string): Promise<Client | undefined> {
-    const row = await this.#db
-      .deleteFrom('clients')
-      .where((eb) => eb.or([eb(eb.cast('id', 'text'), '=', idOrName), eb('name', '=', idOrName)]))
-      .returning(['id', 'name', 'endpoint_only', 'created_at'])
-      .executeTakeFirst();
-    return row === undefined ? undefined : toClient(row);
+    return await this.#db.transaction().execute(async (transaction) => {
+      const row = await transaction
+        .deleteFrom('clients')
+        .where((eb) => eb.or([eb(eb.cast('id', 'text'), '=', idOrName), eb('name', '=', idOrName)]))
+        .returning(['id', 'name', 'endpoint_only', 'created_at'])
+        .executeTakeFirst();
+      if (row === undefined) {
+        return undefined;
+      }
+      // A hub takes its rights at the broker away; none need run now.
+      await transaction
+        .insertInto('revoked_clients')
+        .values({ id: row.id })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      return toClient(row);
+    });
   }
 
   /** The client when the secret is right. */

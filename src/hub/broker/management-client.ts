@@ -24,6 +24,8 @@ export interface ManagementClientOptions {
   readonly url: string;
   readonly vhost: string;
   readonly clock: Clock;
+  /** Authorities that are trusted beside the system's (PEM). */
+  readonly ca?: string;
   readonly timeoutMs?: number;
 }
 
@@ -49,6 +51,7 @@ export class ManagementClient {
       clock: options.clock,
       timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
       retries: RETRIES,
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
     });
   }
 
@@ -91,6 +94,17 @@ export class ManagementClient {
   async putUser(user: UserRow, password: string): Promise<void> {
     const name = encodeURIComponent(user.name);
     await this.#call('PUT', `/users/${name}`, { password, tags: '' });
+    await this.#putRights(user);
+  }
+
+  /** Leaves a user that exists these rights only, and closes its connections, so that they hold at once. */
+  async restrictUser(user: UserRow): Promise<void> {
+    await this.#putRights(user);
+    await this.#closeConnections(user.name);
+  }
+
+  async #putRights(user: UserRow): Promise<void> {
+    const name = encodeURIComponent(user.name);
     for (const { exchange, write } of user.topics) {
       // Before the permissions: without a topic permission every routing key is allowed.
       await this.#call('PUT', `/topic-permissions/${this.#vhost}/${name}`, {

@@ -142,6 +142,17 @@ export function endpointUser(endpoint: EndpointQueues, epoch: number): UserRow {
   };
 }
 
+/** The same user once its lease is somebody else's: it publishes the results that it still owes, and nothing else. */
+export function fencedEndpointUser(endpointId: string, epoch: number): UserRow {
+  return {
+    name: `${endpointUserPrefix(endpointId)}${epoch}`,
+    configure: NOTHING,
+    write: `^${RESULTS_EXCHANGE}$`,
+    read: NOTHING,
+    topics: [{ exchange: RESULTS_EXCHANGE, write: `^${literal(endpointId)}\\.` }],
+  };
+}
+
 /** The user that reads a person's results. */
 export function personUser(ownerId: string): UserRow {
   return {

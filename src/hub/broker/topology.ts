@@ -3,7 +3,8 @@
  *
  * T1 Queues are bound before anybody gets credentials to publish: a result that no queue takes would be lost by an
  *    endpoint that does not look at returned messages.
- * T2 Revoking deletes the user first and then closes its connections: it cannot come back in between.
+ * T2 Revoking deletes the user first and then closes its connections: it cannot come back in between. Fencing leaves the user with
+ *    the right to publish results, since an agent that was taken over still owes those of what it runs.
  * T3 No password is stored: an endpoint's is random and handed out once, a person's is derived from a key of the hub, so
  *    that every hub process gives the same answer and running result streams go on.
  *
@@ -31,6 +32,7 @@ import {
   endpointQueues,
   endpointUser,
   endpointUserPrefix,
+  fencedEndpointUser,
   personQueuePrefix,
   personUser,
   taskGroupQueue,
@@ -54,8 +56,18 @@ export interface BrokerTopology {
   grantEndpoint: (
     endpoint: EndpointQueues & { readonly epoch: number },
   ) => Promise<{ connectionUrl: string }>;
-  /** Deletes the endpoint's users and closes their connections. */
-  revokeEndpoint: (endpointId: string, options?: { exceptEpoch?: number }) => Promise<void>;
+  /**
+   * Deletes the endpoint's users and closes their connections, except the one of an epoch. Those of `fencedEpochs` are kept for
+   * publishing results, and nothing else.
+   */
+  revokeEndpoint: (
+    endpointId: string,
+    options?: { exceptEpoch?: number; fencedEpochs?: readonly number[] },
+  ) => Promise<void>;
+  /** Deletes the user of one epoch. */
+  revokeEpoch: (endpointId: string, epoch: number) => Promise<void>;
+  /** Deletes the user that reads a person's results. */
+  revokePerson: (ownerId: string) => Promise<void>;
   /** Revokes, and deletes the queues with what is in them. */
   deleteEndpoint: (endpoint: EndpointQueues) => Promise<void>;
   /** Declares the result queue of a task group. */
@@ -138,17 +150,38 @@ export class RabbitTopology implements BrokerTopology {
     };
   }
 
-  async revokeEndpoint(endpointId: string, options: { exceptEpoch?: number } = {}): Promise<void> {
+  async revokeEndpoint(
+    endpointId: string,
+    options: { exceptEpoch?: number; fencedEpochs?: readonly number[] } = {},
+  ): Promise<void> {
+    const { exceptEpoch, fencedEpochs = [] } = options;
     const prefix = endpointUserPrefix(endpointId);
-    const kept = options.exceptEpoch === undefined ? undefined : `${prefix}${options.exceptEpoch}`;
+    const fenced = new Map(
+      fencedEpochs
+        .map((epoch) => fencedEndpointUser(endpointId, epoch))
+        .map((user) => [user.name, user] as const),
+    );
     const users = await this.#management.usersWithPrefix(prefix);
     await Promise.all(
       users
-        .filter((user) => user !== kept)
+        .filter((user) => user !== `${prefix}${exceptEpoch ?? ''}`)
         .map(async (user) => {
-          await this.#management.deleteUser(user);
+          const restricted = fenced.get(user);
+          await (restricted === undefined
+            ? this.#management.deleteUser(user)
+            : this.#management.restrictUser(restricted));
         }),
     );
+  }
+
+  async revokeEpoch(endpointId: string, epoch: number): Promise<void> {
+    await this.#management.deleteUser(`${endpointUserPrefix(endpointId)}${epoch}`);
+  }
+
+  async revokePerson(ownerId: string): Promise<void> {
+    // What is remembered of all of them: this is rare.
+    this.#persons.clear();
+    await this.#management.deleteUser(personUser(ownerId).name);
   }
 
   async deleteEndpoint(endpoint: EndpointQueues): Promise<void> {

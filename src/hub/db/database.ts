@@ -10,6 +10,7 @@ import pg from 'pg';
 import { ConflictError, UnavailableError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { redactUrl } from '../../base/redact-url.ts';
+import { trustOptions } from '../../transport/tls/trust.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 import type { HubDatabase } from './schema.ts';
 
@@ -26,6 +27,8 @@ const STATEMENT_TIMEOUT_MS = 30_000;
 export interface DatabaseOptions {
   readonly url: string;
   readonly logger: Logger;
+  /** Authorities that are trusted beside the system's (PEM). */
+  readonly ca?: string;
 }
 
 /** An open database, for those who need not know what it is made with. */
@@ -34,7 +37,7 @@ export type OpenDatabase = Kysely<HubDatabase>;
 /** Opens a pool; connects lazily. `destroy()` of what is returned closes it. */
 export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
   const pool = new pg.Pool({
-    connectionString: options.url,
+    ...connectionTo(options.url, options.ca),
     max: POOL_CONNECTIONS_MAX,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
@@ -44,7 +47,37 @@ export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
   pool.on('error', (error) => {
     options.logger.warn({ err: error }, 'an idle database connection broke');
   });
+  // The same for one that is in use and breaks between two statements of a transaction: the next statement fails and says so.
+  pool.on('connect', (client) => {
+    client.on('error', (error) => {
+      options.logger.debug({ err: error }, 'a database connection broke');
+    });
+  });
   return new Kysely<HubDatabase>({ dialect: new PostgresDialect({ pool }) });
+}
+
+const VERIFYING_MODES = new Set(['require', 'verify-ca', 'verify-full']);
+
+/**
+ * Where to connect, and whom to believe there. Every mode but `disable` and `no-verify` verifies the certificate and the host name;
+ * an authority that the URL itself names (`sslrootcert`) is the driver's affair.
+ */
+function connectionTo(url: string, ca: string | undefined): pg.PoolConfig {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const { searchParams, hostname } = parsed ?? {};
+  const mode = searchParams?.get('sslmode') ?? '';
+  if (
+    parsed === undefined ||
+    !VERIFYING_MODES.has(mode) ||
+    searchParams?.has('sslrootcert') === true
+  ) {
+    return { connectionString: url };
+  }
+  // The driver would let the URL win over what is said here.
+  parsed.searchParams.delete('sslmode');
+  // Without it the driver compares a certificate with "localhost" when the host is an address.
+  const host = hostname?.replace(/^\[|\]$/g, '') ?? '';
+  return { connectionString: parsed.href, ssl: { ...trustOptions(ca), host } };
 }
 
 /** @throws UnavailableError DATABASE_UNREACHABLE naming the URL and the variable to set. */

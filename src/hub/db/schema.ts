@@ -109,6 +109,23 @@ export interface TasksTable {
   result: Buffer | null;
   /** Captured output (`TaskOutput`). */
   output: JSONColumnType<Json> | null;
+  /** The hub gave the task up (LOST); one real result may still replace that. */
+  provisional: Generated<boolean>;
+  /** Lease epoch under which an agent last gave the task back unstarted. */
+  handed_back_epoch: number | null;
+}
+
+/** Clients that were deleted and whose broker users are still to go. */
+export interface RevokedClientsTable {
+  id: string;
+  revoked_at: Timestamp;
+}
+
+/** Former holders of leases that may still publish results, and nothing else. */
+export interface FencedLeasesTable {
+  endpoint_id: string;
+  epoch: number;
+  fenced_at: Timestamp;
 }
 
 /** Answers to submissions that carried an Idempotency-Key. */
@@ -144,4 +161,6 @@ export interface HubDatabase {
   submissions: SubmissionsTable;
   hub_secrets: HubSecretsTable;
   hub_liveness: HubLivenessTable;
+  fenced_leases: FencedLeasesTable;
+  revoked_clients: RevokedClientsTable;
 }

@@ -9,6 +9,9 @@ import type { ErrorDocument } from '../../protocol/rest.ts';
 import { isConnectionFailure, isUnstorableText } from '../db/postgres-errors.ts';
 import { HubError } from '../hub-error.ts';
 
+/** The framework quotes what it refuses, such as a path of any length. */
+const MESSAGE_CHARS_MAX = 500;
+
 /** What to answer, and whether it is a failure of ours. */
 export interface ErrorAnswer {
   readonly document: ErrorDocument;
@@ -40,6 +43,7 @@ function unavailable(code: string, detail: string): ErrorAnswer {
 /** Fastify's own errors, by their code. */
 function frameworkAnswer(
   code: string,
+  httpStatus: number,
   message: string,
   bodyBytesMax: number,
 ): ErrorAnswer | undefined {
@@ -54,13 +58,11 @@ function frameworkAnswer(
       );
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return refused(415, 'REQUEST_MALFORMED', 'the request body must be application/json');
-    case 'FST_ERR_CTP_INVALID_JSON_BODY':
-    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-    case 'FST_ERR_BAD_URL':
-      return refused(400, 'REQUEST_MALFORMED', message);
     default:
-      return undefined;
+      // A path that is too long, a body that is no JSON, and what else it blames the caller for.
+      return code.startsWith('FST_ERR_') && httpStatus >= 400 && httpStatus < 500
+        ? refused(httpStatus, 'REQUEST_MALFORMED', message.slice(0, MESSAGE_CHARS_MAX))
+        : undefined;
   }
 }
 
@@ -93,6 +95,7 @@ export function errorAnswer(error: unknown, requestId: string, bodyBytesMax: num
   }
   const answer = frameworkAnswer(
     errorCode(error) ?? '',
+    error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 0,
     error instanceof Error ? error.message : '',
     bodyBytesMax,
   );

@@ -7,8 +7,10 @@
 import { Type } from '@sinclair/typebox';
 import type { Static, TObject, TProperties, TSchema } from '@sinclair/typebox';
 
+import { HAND_BACK_TASKS_MAX } from '../../protocol/rest.ts';
+
 /** An optional text that may be null. */
-function optionalText(options: { maxLength?: number } = {}) {
+function optionalText(options: { maxLength?: number; format?: 'uuid' } = {}) {
   return Type.Optional(Type.Unsafe<string | null>({ type: 'string', nullable: true, ...options }));
 }
 
@@ -22,13 +24,13 @@ function optionalObject() {
   );
 }
 
-function optionalTexts(options: { maxItems?: number } = {}) {
+function optionalTexts({ maxItems, format }: { maxItems?: number; format?: 'uuid' } = {}) {
   return Type.Optional(
     Type.Unsafe<string[] | null>({
       type: 'array',
-      items: { type: 'string' },
+      items: { type: 'string', ...(format === undefined ? {} : { format }) },
       nullable: true,
-      ...options,
+      ...(maxItems === undefined ? {} : { maxItems }),
     }),
   );
 }
@@ -39,9 +41,14 @@ function open<P extends TProperties>(properties: P): TObject<P> {
 }
 
 const NAME_CHARS_MAX = 256;
+/** Column of the database: a 32-bit integer. */
+const EPOCH_MAX = 2 ** 31 - 1;
 
-/** Path of a route with an id; whether it is a UUID is told by a code of its own. */
-export const IdParams = Type.Object({ id: Type.String() });
+/** Formats describe only: what is no UUID is refused with a code of its own (identifiers.ts). */
+const Uuid = Type.String({ format: 'uuid' });
+
+/** Path of a route with an id. */
+export const IdParams = Type.Object({ id: Uuid });
 
 /** `POST /v3/functions`, and v2 with `metadata` instead of `meta`. */
 export const FunctionBody = open({
@@ -52,6 +59,8 @@ export const FunctionBody = open({
   metadata: optionalObject(),
   description: optionalText(),
   public: optionalFlag(),
+  group: optionalText(),
+  ha_endpoint_id: optionalText(),
 });
 /** Body of a function's registration. */
 export type FunctionBody = Static<typeof FunctionBody>;
@@ -63,27 +72,38 @@ const Lease = open({
     pid: Type.Integer({ minimum: 1 }),
     start_ticks: Type.Integer({ minimum: 0 }),
   }),
-  previous_epoch: Type.Optional(Type.Integer({ minimum: 0 })),
+  previous_epoch: Type.Optional(Type.Integer({ minimum: 0, maximum: EPOCH_MAX })),
   takeover: Type.Optional(Type.Boolean()),
 });
 
 const registrationFields = {
   display_name: optionalText({ maxLength: NAME_CHARS_MAX }),
   metadata: optionalObject(),
-  allowed_functions: optionalTexts({ maxItems: 10_000 }),
+  allowed_functions: optionalTexts({ maxItems: 10_000, format: 'uuid' }),
   public: optionalFlag(),
   multi_user: optionalFlag(),
+  high_assurance: optionalFlag(),
+  authentication_policy: optionalText(),
+  subscription_uuid: optionalText(),
+  admins: optionalTexts(),
   lease: Type.Optional(Lease),
 };
 
-/** `POST /v3/endpoints`; `endpoint_uuid` on v2 only. */
+/** `POST /v3/endpoints`. */
 export const EndpointBody = open({
   endpoint_name: Type.String({ minLength: 1, maxLength: NAME_CHARS_MAX }),
-  endpoint_uuid: optionalText(),
   ...registrationFields,
 });
 /** Body of an endpoint's registration. */
 export type EndpointBody = Static<typeof EndpointBody>;
+
+/** `POST /v2/endpoints`: the caller may choose the id. */
+export const EndpointBodyV2 = open({
+  ...EndpointBody.properties,
+  endpoint_uuid: optionalText({ format: 'uuid' }),
+});
+/** Body of an endpoint's registration on v2. */
+export type EndpointBodyV2 = Static<typeof EndpointBodyV2>;
 
 /** `PUT /v3/endpoints/{id}`: a registration, or without a name a change of single fields. */
 export const EndpointUpdateBody = open({
@@ -101,15 +121,36 @@ export const EndpointsQuery = Type.Object({
 export type EndpointsQuery = Static<typeof EndpointsQuery>;
 
 /** `POST /v1/endpoints/{id}/lease/release`. */
-export const ReleaseBody = open({ epoch: Type.Integer({ minimum: 0 }) });
+export const ReleaseBody = open({ epoch: Type.Integer({ minimum: 0, maximum: EPOCH_MAX }) });
+/** `POST /v1/endpoints/{id}/tasks/hand-back`. */
+export const HandBackBody = open({
+  epoch: Type.Integer({ minimum: 0 }),
+  task_ids: Type.Array(Type.String({ format: 'uuid' }), { maxItems: HAND_BACK_TASKS_MAX }),
+});
+/** Body of tasks that are handed back. */
+export type HandBackBody = Static<typeof HandBackBody>;
+
 /** Body of a lease's release. */
 export type ReleaseBody = Static<typeof ReleaseBody>;
 
+const TasksByFunction = Type.Record(Type.String(), Type.Array(Type.String()), {
+  propertyNames: { format: 'uuid' },
+});
+
+/** `POST /v3/endpoints/{id}/submit`; the header is counted by hand, with a code of its own. */
+export const SubmissionHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description: 'The same submission under the same key is accepted once. 1 to 255 characters.',
+    }),
+  ),
+});
+
 /** `POST /v3/endpoints/{id}/submit`. */
 export const SubmissionBody = open({
-  tasks: Type.Record(Type.String(), Type.Array(Type.String())),
+  tasks: TasksByFunction,
   create_queue: optionalFlag(),
-  task_group_id: optionalText(),
+  task_group_id: optionalText({ format: 'uuid' }),
   resource_specification: optionalObject(),
   user_endpoint_config: optionalObject(),
   user_runtime: optionalObject(),
@@ -120,8 +161,16 @@ export type SubmissionBody = Static<typeof SubmissionBody>;
 
 /** `POST /v2/submit`: each task is `[function, endpoint, payload]`. */
 export const SubmissionBodyV2 = open({
-  tasks: Type.Array(Type.Tuple([Type.String(), Type.String(), Type.String()])),
-  task_group_id: optionalText(),
+  // A tuple, spelt so that it means the same in every draft of JSON Schema.
+  tasks: Type.Array(
+    Type.Unsafe<[string, string, string]>({
+      type: 'array',
+      items: { type: 'string' },
+      minItems: 3,
+      maxItems: 3,
+    }),
+  ),
+  task_group_id: optionalText({ format: 'uuid' }),
   create_websocket_queue: optionalFlag(),
 });
 /** Body of a submission on v2. */
@@ -129,7 +178,7 @@ export type SubmissionBodyV2 = Static<typeof SubmissionBodyV2>;
 
 /** `POST /v2/batch_status`. */
 export const BatchStatusBody = open({
-  task_ids: Type.Array(Type.String(), { maxItems: 10_000 }),
+  task_ids: Type.Array(Uuid, { maxItems: 10_000 }),
 });
 /** Body of a question for many tasks. */
 export type BatchStatusBody = Static<typeof BatchStatusBody>;
@@ -147,7 +196,8 @@ export const IdentitiesQuery = Type.Object({
 /** Query of identities. */
 export type IdentitiesQuery = Static<typeof IdentitiesQuery>;
 
-const ErrorResponse = Type.Object(
+/** The error body of every route but those of OAuth. */
+export const ErrorResponse = Type.Object(
   {
     status: Type.Literal('Failed'),
     code: Type.String(),
@@ -174,7 +224,35 @@ const TaskDocumentResponse = open({
   completion_t: Type.Optional(Type.String()),
 });
 
-const TasksByFunction = Type.Record(Type.String(), Type.Array(Type.String()));
+/** How the token, revocation and introspection endpoints refuse (RFC 6749, 5.2), where it is not the server itself that does. */
+export const OAuthErrorResponse = Type.Object({
+  error: Type.String(),
+  error_description: Type.String(),
+});
+
+const clientFields = {
+  client_id: Type.Optional(Type.String()),
+  client_secret: Type.Optional(Type.String()),
+};
+
+/** Forms of the OAuth endpoints. They are described here and checked by hand, because their refusals have OAuth's shape. */
+export const TokenForm = open({
+  grant_type: Type.Literal('client_credentials'),
+  scope: Type.Optional(Type.String()),
+  ...clientFields,
+});
+/** Form of revocation and introspection. */
+export const TokenActionForm = open({ token: Type.String(), ...clientFields });
+
+const Token = open({
+  access_token: Type.String(),
+  scope: Type.String(),
+  resource_server: Type.String(),
+  expires_in: Type.Integer(),
+  token_type: Type.Literal('Bearer'),
+});
+
+const Identity = open({ id: Uuid, username: Type.String(), name: Type.String() });
 
 /** What routes answer, by name. */
 export const Responses = {
@@ -205,12 +283,55 @@ export const Responses = {
     tasks: Type.Array(open({ id: Type.String(), created_at: Type.String() })),
   }),
   resultConnection: open({ queue_prefix: Type.String(), connection_url: Type.String() }),
-  document: open({}),
-  documents: Type.Array(open({})),
+  /** A registration, or the confirmation of a change of single fields. */
+  endpointUpdated: open({ endpoint_id: Uuid, warnings: Type.Array(Type.String()) }),
+  endpoint: open({ uuid: Uuid, name: Type.String() }),
+  allowedFunctions: open({
+    endpoint_id: Uuid,
+    restricted: Type.Boolean(),
+    functions: Type.Optional(Type.Array(Uuid)),
+  }),
+  locked: open({
+    endpoint_id: Uuid,
+    lock_expiration_timestamp: Type.Union([Type.Number(), Type.String()]),
+  }),
+  released: open({ endpoint_id: Uuid, released: Type.Boolean() }),
+  deleted: open({ result: Type.Integer() }),
+  function: open({
+    function_uuid: Uuid,
+    function_name: Type.String(),
+    function_code: Type.String(),
+  }),
+  submittedV2: open({
+    response: Type.Literal('success'),
+    task_group_id: Uuid,
+    results: Type.Array(
+      open({
+        status: Type.Literal('Success'),
+        task_uuid: Uuid,
+        http_status_code: Type.Literal(200),
+      }),
+    ),
+  }),
+  token: open({ ...Token.properties, other_tokens: Type.Array(Token) }),
+  introspection: open({ active: Type.Boolean() }),
+  userinfo: open({ sub: Uuid, preferred_username: Type.String(), name: Type.String() }),
+  identities: open({ identities: Type.Array(Identity) }),
+  /** The version alone, or with `service` all of them. */
+  version: Type.Union([
+    Type.String(),
+    open({ api: Type.String(), min_sdk_version: Type.String(), min_ep_version: Type.String() }),
+  ]),
+  health: open({
+    status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
+    version: Type.String(),
+    checks: open({}),
+  }),
+  endpoints: Type.Array(open({ uuid: Uuid, name: Type.String() })),
   text: Type.String(),
 };
 
-/** Adds the error body to what a route answers. */
+/** What a route answers when it did what it was asked for; how it refuses is added to all of them (openapi.ts). */
 export function answers(success: TSchema): Record<string, unknown> {
-  return { 200: success, '4xx': ErrorResponse, '5xx': ErrorResponse };
+  return { 200: success };
 }

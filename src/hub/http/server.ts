@@ -13,9 +13,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../base/clock.ts';
 import { HubError } from '../hub-error.ts';
 import { authenticateRoutes } from './authentication.ts';
+import { CertificateRenewal } from './certificate-renewal.ts';
 import { errorAnswer, errorDocument } from './error-documents.ts';
 import { Listeners } from './listeners.ts';
 import type { ListenOptions } from './listeners.ts';
+import { describeRoute, openApiHead } from './openapi.ts';
 import type { RouteContext } from './route-context.ts';
 import { endpointRoutes } from './routes/endpoint-routes.ts';
 import { functionRoutes } from './routes/function-routes.ts';
@@ -53,8 +55,14 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     genReqId: () => randomUUID(),
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: true },
-    // Nothing is guessed into another type, and nothing that a client sends beyond the schema is refused or dropped.
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+    ajv: {
+      customOptions: {
+        // Nothing is guessed into another type, and nothing that a client sends beyond the schema is refused or dropped.
+        ...{ coerceTypes: false, removeAdditional: false, useDefaults: false },
+        // Formats describe: an id that is no UUID is refused with a code of its own (identifiers.ts).
+        validateFormats: false,
+      },
+    },
     frameworkErrors: (error, request, reply) => {
       // A reply is thenable, but sending is not something to wait for.
       // eslint-disable-next-line @typescript-eslint/no-floating-promises
@@ -74,7 +82,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   refuseLargeBodies(app, options.limits.submissionBytesMax);
   logRequests(app, options);
   authenticateRoutes(app, options.tokens);
-  await app.register(swagger, { openapi: openApiHead(options) });
+  await app.register(swagger, {
+    openapi: openApiHead(options.version, options.publicUrl),
+    transform: describeRoute,
+  });
   await app.register(async (scope) => {
     serviceRoutes(scope, options);
     functionRoutes(scope, options);
@@ -85,34 +96,30 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   await app.ready();
 
   let listeners: Listeners | undefined;
+  let renewal: CertificateRenewal | undefined;
   return {
     start: async (): Promise<number> => {
       listeners = await Listeners.open((request, response) => {
         app.routing(request, response);
       }, options.listen);
+      const { tls: identity } = options.listen;
+      if (identity !== undefined) {
+        const { clock, logger } = options;
+        renewal = new CertificateRenewal({
+          identity,
+          servers: listeners.tlsServers,
+          clock,
+          logger,
+        });
+        renewal.start();
+      }
       return listeners.port;
     },
     stop: async (): Promise<void> => {
+      renewal?.stop();
       await listeners?.close();
       await app.close();
     },
-  };
-}
-
-function openApiHead({ version, publicUrl }: HttpServerOptions) {
-  return {
-    openapi: '3.1.0',
-    info: {
-      title: 'Outpost hub',
-      version,
-      description:
-        'Functions, endpoints and tasks, compatible with the Globus Compute web service. Routes under /v1 are our own.',
-    },
-    ...(publicUrl === undefined ? {} : { servers: [{ url: publicUrl }] }),
-    components: {
-      securitySchemes: { token: { type: 'http' as const, scheme: 'bearer' } },
-    },
-    security: [{ token: [] }],
   };
 }
 

@@ -1,5 +1,6 @@
 /**
- * Stores results: the first terminal one wins, and only the endpoint that the task was sent to may give it.
+ * Stores results: the first terminal one wins, and only the endpoint that the task was sent to may give it. A failure that the hub
+ * stored provisionally (LOST) gives way to one real result.
  *
  * One statement takes a batch. Bodies travel as one binary parameter and are cut apart by the database: as an array they
  * would travel as hexadecimal text, twice the size.
@@ -19,6 +20,8 @@ export interface IncomingResult {
   readonly body: Buffer;
   /** JSON text for `tasks.output`. */
   readonly output: string | null;
+  /** The hub's own guess: it gives way to a real result, and never takes the place of another one. */
+  readonly isProvisional?: boolean;
 }
 
 /** A result that belongs on its group's queue. */
@@ -80,18 +83,21 @@ function storeStatement(batch: readonly IncomingResult[]): ReturnType<typeof sql
         ${batch.map(({ isError }) => (isError ? 'failed' : 'success'))}::text[],
         ${starts}::int[],
         ${batch.map(({ body }) => body.length)}::int[],
-        ${batch.map(({ output }) => output)}::text[]
-      ) as i(id, endpoint_id, state, start, length, output)
+        ${batch.map(({ output }) => output)}::text[],
+        ${batch.map(({ isProvisional }) => isProvisional === true)}::boolean[]
+      ) as i(id, endpoint_id, state, start, length, output, provisional)
     ), held as (
       select t.id from tasks t join incoming i on i.id = t.id and i.endpoint_id = t.endpoint_id
       -- Not "is null": on a table that just grew the planner would read the whole index of open tasks.
-      where coalesce(t.completed_at, 'infinity') = 'infinity' order by t.id for update of t
+      where coalesce(t.completed_at, 'infinity') = 'infinity' or (t.provisional and not i.provisional)
+      order by t.id for update of t
     ), stored as (
       update tasks t set
         state = i.state,
         result = substring(${bodies}::bytea from i.start + 1 for i.length),
         output = i.output::jsonb,
         completed_at = now(),
+        provisional = i.provisional,
         published_at = coalesce(t.published_at, now()),
         streamed_at = case when g.has_queue then null else now() end
       from held h join incoming i on i.id = h.id, task_groups g

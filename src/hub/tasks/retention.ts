@@ -1,7 +1,6 @@
 /**
- * Deletes what is older than the retention: finished tasks by their end, others by the last
- * that is known of them; groups without
- * tasks, answers to submissions, expired tokens. In batches, so that no statement holds locks for long.
+ * Deletes what is older than the retention: finished tasks by their end, others by the last that is known of
+ * them, which is long after they were given up (lost-tasks.ts): no task goes in silence. Groups without tasks, answers to submissions, expired tokens. In batches, so that no statement holds locks for long.
  */
 import { sql } from 'kysely';
 import type { Kysely } from 'kysely';
@@ -25,10 +24,12 @@ export async function deleteExpired(
   db: Kysely<HubDatabase>,
   now: number,
   retentionMs: number,
+  taskTtlMs: number,
 ): Promise<DeletedCounts> {
   const before = new Date(now - retentionMs);
+  const openBefore = new Date(now - retentionMs - taskTtlMs);
   return {
-    tasks: await inBatches(async () => await deleteTasks(db, before)),
+    tasks: await inBatches(async () => await deleteTasks(db, before, openBefore)),
     groups: await inBatches(async () => await deleteGroups(db, before)),
     submissions: await inBatches(async () => await deleteSubmissions(db, before)),
     tokens: await inBatches(async () => await deleteTokens(db, new Date(now))),
@@ -47,10 +48,15 @@ async function inBatches(deleteBatch: () => Promise<number>): Promise<number> {
   return total;
 }
 
-async function deleteTasks(db: Kysely<HubDatabase>, before: Date): Promise<number> {
+async function deleteTasks(
+  db: Kysely<HubDatabase>,
+  before: Date,
+  openBefore: Date,
+): Promise<number> {
   const { numAffectedRows } = await sql`
     delete from tasks where id in (
-      select id from tasks where coalesce(completed_at, started_at, received_at, created_at) < ${before}
+      select id from tasks where completed_at < ${before}
+        or (completed_at is null and coalesce(started_at, received_at, created_at) < ${openBefore})
       limit ${BATCH_ROWS} for update skip locked
     )`.execute(db);
   return Number(numAffectedRows ?? 0);

@@ -1,11 +1,18 @@
 /**
  * Puts a submission into the database: one transaction for the group, the tasks and the answer under its idempotency key.
  * Either all of it is there or nothing.
+ *
+ * A connection that is lost during the COMMIT leaves open which of the two it is. The answer to the submission must not be a guess:
+ * a caller who is told of a failure submits again. So it is looked up, behind a lock that the transaction holds to its very end.
  */
 import { sql } from 'kysely';
 import type { Kysely, Transaction } from 'kysely';
 
+import { backoffDelayMs } from '../../base/backoff.ts';
+import { sleep } from '../../base/clock.ts';
+import type { Clock } from '../../base/clock.ts';
 import type { SubmissionAccepted } from '../../protocol/rest.ts';
+import { isConnectionFailure, isLockTimeout } from '../db/postgres-errors.ts';
 import type { HubDatabase } from '../db/schema.ts';
 import { HubError } from '../hub-error.ts';
 import { jsonbText } from './jsonb.ts';
@@ -39,23 +46,102 @@ export type SubmitOutcome =
 const INSERT_TASKS_MAX = 2_000;
 const INSERT_CHARS_MAX = 4 * 1024 * 1024;
 
-/** Inserts a submission. @throws HubError 403, 404 or 422. */
+/** How long the fate of a lost COMMIT is looked up; callers wait a minute at most. */
+const LOOK_UP_MS_MAX = 25_000;
+const LOOK_UP_RETRY = { baseMs: 50, maxMs: 1_000 };
+/** How long a server process that nobody talks to may take to end its transaction before it is ended. */
+const LOCK_WAIT_MS = 1_000;
+
+/** A transaction whose end may have to be looked up. */
+interface Attempt {
+  /** Server process and advisory lock; undefined until the transaction held it. */
+  held?: { readonly pid: number; readonly lock: bigint };
+  inserted?: SubmitOutcome;
+}
+
+/** Inserts a submission. @throws HubError 403, 404 or 422; what the database says when nothing was stored. */
 export async function insertSubmission(
   db: Kysely<HubDatabase>,
   submission: NewSubmission,
+  clock: Clock,
+): Promise<SubmitOutcome> {
+  const attempt: Attempt = {};
+  try {
+    return await insertOnce(db, submission, attempt);
+  } catch (error) {
+    const { held, inserted } = attempt;
+    if (held === undefined || inserted === undefined || !isConnectionFailure(error)) {
+      throw error; // It failed before the COMMIT.
+    }
+    if (await wasCommitted(db, submission, held, clock)) {
+      return inserted;
+    }
+    throw error;
+  }
+}
+
+/** @throws what the database says when it cannot be asked within LOOK_UP_MS_MAX. */
+async function wasCommitted(
+  db: Kysely<HubDatabase>,
+  { tasks }: NewSubmission,
+  held: { readonly pid: number; readonly lock: bigint },
+  clock: Clock,
+): Promise<boolean> {
+  const [first] = tasks;
+  const untilMs = clock.monotonicMs() + LOOK_UP_MS_MAX;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await db.transaction().execute(async (transaction) => {
+        await sql`select set_config('lock_timeout', ${`${LOCK_WAIT_MS}ms`}, true)`.execute(
+          transaction,
+        );
+        await sql`select pg_advisory_xact_lock(${held.lock}::bigint)`.execute(transaction);
+        const row = await transaction
+          .selectFrom('tasks')
+          .select('id')
+          .where('id', '=', first?.id ?? '')
+          .executeTakeFirst();
+        return row !== undefined;
+      });
+    } catch (error) {
+      if (clock.monotonicMs() >= untilMs) {
+        throw error;
+      }
+      if (isLockTimeout(error)) {
+        // Idle, it waits for a COMMIT that will never reach it. Only the process that holds our very lock is ended.
+        await sql`select pg_terminate_backend(l.pid) from pg_locks l join pg_stat_activity a on a.pid = l.pid
+          where l.locktype = 'advisory' and l.granted and l.pid = ${held.pid} and a.state like 'idle in transaction%'
+            and (l.classid::bigint << 32 | l.objid::bigint) = ${held.lock}::bigint`.execute(db);
+      } else if (!isConnectionFailure(error)) {
+        throw error;
+      }
+      await sleep(clock, backoffDelayMs(attempt, LOOK_UP_RETRY));
+    }
+  }
+}
+
+function noteInserted(attempt: Attempt, inserted: SubmitOutcome): SubmitOutcome {
+  attempt.inserted = inserted;
+  return inserted;
+}
+
+async function insertOnce(
+  db: Kysely<HubDatabase>,
+  submission: NewSubmission,
+  attempt: Attempt,
 ): Promise<SubmitOutcome> {
   return await db.transaction().execute(async (transaction) => {
     const replayed = await claimKey(transaction, submission);
     if (replayed !== undefined) {
       return { kind: 'replayed', accepted: replayed };
     }
-    const queueSuffix = await queueSuffixOf(transaction, submission.endpointId);
+    const queueSuffix = await queueSuffixOf(transaction, submission, attempt);
     await joinGroup(transaction, submission);
     let createdAt = new Date(0);
     for (const [start, end] of chunks(submission.tasks)) {
       createdAt = await insertTasks(transaction, submission, start, end);
     }
-    return { kind: 'inserted', queueSuffix, createdAt };
+    return noteInserted(attempt, { kind: 'inserted', queueSuffix, createdAt });
   });
 }
 
@@ -106,19 +192,34 @@ async function claimKey(
     : await earlierAnswer(transaction, ownerId, idempotency);
 }
 
+/** The lock that tells when the transaction has ended: any number that no other submission has, never negative. */
+function lockOf({ tasks }: NewSubmission): bigint {
+  const digits = (tasks[0]?.id ?? '0').replaceAll('-', '').slice(0, 15);
+  return BigInt(`0x${digits}`);
+}
+
+/** Also takes the lock, in the same round trip. */
 async function queueSuffixOf(
   transaction: Transaction<HubDatabase>,
-  endpointId: string,
+  submission: NewSubmission,
+  attempt: Attempt,
 ): Promise<string> {
+  const { endpointId } = submission;
+  const lock = lockOf(submission);
   const endpoint = await transaction
     .selectFrom('endpoints')
-    .select('queue_suffix')
+    .select([
+      'queue_suffix',
+      sql<number>`pg_backend_pid()`.as('pid'),
+      sql`pg_advisory_xact_lock(${lock}::bigint)`.as('lock'),
+    ])
     .where('id', '=', endpointId)
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
   if (endpoint === undefined) {
     throw new HubError(404, 'ENDPOINT_NOT_FOUND', `Endpoint ${endpointId} could not be found`);
   }
+  attempt.held = { pid: endpoint.pid, lock };
   return endpoint.queue_suffix;
 }
 

@@ -16,6 +16,8 @@ export interface TaskRow {
   readonly completed_at: Date | null;
   readonly result: Buffer | null;
   readonly output: TaskOutput | null;
+  /** The hub gave the task up; a real result may still come. */
+  readonly provisional: boolean;
 }
 
 const NS_PER_US = 1_000n;
@@ -28,7 +30,7 @@ export function taskDocument(taskId: string, row: TaskRow): TaskDocument {
   }
   const result = unpackResult(row.result);
   const isError = result.error_details !== null;
-  const outpost = extras(result, row.output);
+  const outpost = extras(result, row);
   return {
     task_id: taskId,
     status: isError ? 'failed' : 'success',
@@ -52,7 +54,7 @@ function transitions(result: Result): Record<string, unknown> {
   return Object.keys(seconds).length === 0 ? {} : { task_transitions: seconds };
 }
 
-function extras(result: Result, output: TaskOutput | null): TaskDocument['outpost'] {
+function extras(result: Result, { output, provisional }: TaskRow): TaskDocument['outpost'] {
   const error = result.error_details;
   if (error === null && output === null) {
     return undefined;
@@ -61,6 +63,7 @@ function extras(result: Result, output: TaskOutput | null): TaskDocument['outpos
     ...(output?.stdout !== undefined && { stdout: output.stdout }),
     ...(output?.stderr !== undefined && { stderr: output.stderr }),
     ...(output?.truncated !== undefined && { output_truncated: output.truncated }),
+    ...(provisional && { provisional }),
     ...(error !== null && {
       error: {
         code: error.code,

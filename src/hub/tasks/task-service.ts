@@ -8,17 +8,23 @@
  */
 import { randomUUID } from 'node:crypto';
 
+import { sql } from 'kysely';
 import type { Kysely } from 'kysely';
 
+import type { Clock } from '../../base/clock.ts';
 import { canonicalUuid } from '../../protocol/messages.ts';
 import type { Submission, SubmissionAccepted, TaskDocument } from '../../protocol/rest.ts';
 import { taskQueueName } from '../broker/topology-table.ts';
 import type { BrokerTopology } from '../broker/topology.ts';
 import type { HubDatabase } from '../db/schema.ts';
+import { storableJson } from '../db/storable-json.ts';
 import { HubError } from '../hub-error.ts';
+import { storeHandBack } from './hand-back.ts';
+import type { HandBack } from './hand-back.ts';
 import { earlierAnswer, insertSubmission } from './submit-tasks.ts';
 import type { NewTask } from './submit-tasks.ts';
 import { taskDocument } from './task-document.ts';
+import type { TaskRow } from './task-document.ts';
 import type { PublishableTask, TaskOptions } from './task-message.ts';
 
 /** A submission whose caller, endpoint and functions were checked. */
@@ -43,21 +49,32 @@ export interface TaskService {
   submit: (request: SubmitRequest) => Promise<SubmissionAccepted>;
   /** Status documents of those that exist and are the owner's, by their ids as spelt. */
   documents: (ownerId: string, taskIds: readonly string[]) => Promise<Map<string, TaskDocument>>;
+  /** The same in portions whose results are bounded in bytes, each as it is asked for. */
+  documentPages: (
+    ownerId: string,
+    taskIds: readonly string[],
+  ) => AsyncGenerator<Map<string, TaskDocument>, void>;
+  /** Takes back tasks that an agent acked and has not started, and publishes them again. Returns how many. */
+  handBack: (handBack: HandBack) => Promise<number>;
   /** undefined when there is no such group or it is somebody else's. */
   group: (ownerId: string, groupId: string) => Promise<TaskGroupDocument | undefined>;
 }
 
 /** In UTF-8. They travel as headers, all of which amqplib encodes into 64 KiB. */
 const OPTIONS_BYTES_MAX = 32 * 1024;
-/** Tasks read by one statement; each may carry a result of ten megabytes. */
-const READ_TASKS_MAX = 128;
+/** Tasks read by one statement, in count and in bytes of their results; exceeded only by a single result. */
+const READ_TASKS_MAX = 1_000;
+const READ_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Settings of a {@link StoredTaskService}. */
 export interface TaskServiceOptions {
   readonly db: Kysely<HubDatabase>;
+  readonly clock: Clock;
   readonly topology: Pick<BrokerTopology, 'declareTaskGroupQueue'>;
   /** Takes over what is committed. Must not throw. */
   readonly publish: (tasks: readonly PublishableTask[]) => void;
+  /** Publishes what nobody has published, however young. Must not throw. */
+  readonly relay: () => void;
 }
 
 /** Tasks in the database. */
@@ -92,16 +109,11 @@ export class StoredTaskService implements TaskService {
       endpoint_id: endpointId,
       tasks: idsByFunction,
     };
-    const outcome = await insertSubmission(this.#db, {
-      ownerId,
-      endpointId,
-      groupId,
-      hasQueue,
-      options,
-      tasks,
-      accepted,
-      idempotency,
-    });
+    const outcome = await insertSubmission(
+      this.#db,
+      { ownerId, endpointId, groupId, hasQueue, options, tasks, accepted, idempotency },
+      this.#options.clock,
+    );
     if (outcome.kind === 'replayed') {
       return inOrderOf(submission, outcome.accepted);
     }
@@ -115,10 +127,50 @@ export class StoredTaskService implements TaskService {
 
   async documents(ownerId: string, taskIds: readonly string[]): Promise<Map<string, TaskDocument>> {
     const documents = new Map<string, TaskDocument>();
-    for (let start = 0; start < taskIds.length; start += READ_TASKS_MAX) {
-      await this.#readDocuments(ownerId, taskIds.slice(start, start + READ_TASKS_MAX), documents);
+    for await (const page of this.documentPages(ownerId, taskIds)) {
+      for (const [taskId, document] of page) {
+        documents.set(taskId, document);
+      }
     }
     return documents;
+  }
+
+  async *documentPages(
+    ownerId: string,
+    taskIds: readonly string[],
+  ): AsyncGenerator<Map<string, TaskDocument>, void> {
+    const speltById = new Map<string, string[]>();
+    for (const spelt of taskIds) {
+      const id = canonicalUuid(spelt);
+      if (id !== undefined) {
+        speltById.set(id, [...(speltById.get(id) ?? []), spelt]);
+      }
+    }
+    const ids = [...speltById.keys()].sort();
+    while (ids.length > 0) {
+      const wanted = ids.splice(0, READ_TASKS_MAX);
+      const { rows, existingCount } = await readTasks(this.#db, ownerId, wanted);
+      const last = rows.at(-1);
+      if (last !== undefined && rows.length < existingCount) {
+        // In the order of the database, which is that of the texts.
+        ids.unshift(...wanted.filter((id) => id > last.id));
+      }
+      const page = new Map<string, TaskDocument>();
+      for (const row of rows) {
+        for (const spelt of speltById.get(row.id) ?? []) {
+          page.set(spelt, taskDocument(spelt, row));
+        }
+      }
+      yield page;
+    }
+  }
+
+  async handBack(handBack: HandBack): Promise<number> {
+    const count = await storeHandBack(this.#db, handBack);
+    if (count > 0) {
+      this.#options.relay();
+    }
+    return count;
   }
 
   async group(ownerId: string, groupId: string): Promise<TaskGroupDocument | undefined> {
@@ -147,31 +199,25 @@ export class StoredTaskService implements TaskService {
       tasks: rows.map((row) => ({ id: row.id, created_at: row.created_at.toISOString() })),
     };
   }
+}
 
-  async #readDocuments(
-    ownerId: string,
-    taskIds: readonly string[],
-    documents: Map<string, TaskDocument>,
-  ): Promise<void> {
-    const canonicalIds = taskIds.map((taskId) => canonicalUuid(taskId));
-    const wanted = canonicalIds.filter((id) => id !== undefined);
-    if (wanted.length === 0) {
-      return;
-    }
-    const rows = await this.#db
-      .selectFrom('tasks')
-      .select(['id', 'state', 'completed_at', 'result', 'output'])
-      .where('id', 'in', wanted)
-      .where('owner_id', '=', ownerId)
-      .execute();
-    const byId = new Map(rows.map((row) => [row.id, row]));
-    for (const [index, taskId] of taskIds.entries()) {
-      const row = byId.get(canonicalIds[index] ?? '');
-      if (row !== undefined) {
-        documents.set(taskId, taskDocument(taskId, row));
-      }
-    }
-  }
+/** Tasks of an owner by id, as many as fit into READ_BYTES_MAX, and how many there are. */
+async function readTasks(
+  db: Kysely<HubDatabase>,
+  ownerId: string,
+  ids: readonly string[],
+): Promise<{ rows: readonly (TaskRow & { readonly id: string })[]; existingCount: number }> {
+  const { rows } = await sql<TaskRow & { readonly id: string; readonly existing_count: number }>`
+    with sized as (
+      select id, coalesce(octet_length(result), 0) as bytes from tasks
+      where id = any(${ids}::uuid[]) and owner_id = ${ownerId}::uuid
+    ), placed as (
+      select id, sum(bytes) over (order by id) - bytes as bytes_before, count(*) over ()::int as existing_count from sized
+    )
+    select t.id, t.state, t.completed_at, t.result, t.output, t.provisional, p.existing_count
+    from placed p join tasks t on t.id = p.id
+    where p.bytes_before < ${READ_BYTES_MAX} order by t.id`.execute(db);
+  return { rows, existingCount: rows[0]?.existing_count ?? 0 };
 }
 
 /** Only what travels with the tasks. */
@@ -184,7 +230,7 @@ function taskOptions(submission: Submission): TaskOptions | null {
     ...(resources !== undefined && { resource_specification: resources }),
     ...(serializers !== undefined && { result_serializers: serializers }),
   };
-  if (Buffer.byteLength(JSON.stringify(options)) > OPTIONS_BYTES_MAX) {
+  if (Buffer.byteLength(storableJson(options, 'body')) > OPTIONS_BYTES_MAX) {
     throw new HubError(
       422,
       'SEMANTICALLY_INVALID',
@@ -205,13 +251,16 @@ function groupIdOf({ task_group_id: given }: Submission): string {
   return id;
 }
 
-/** PostgreSQL has no NUL in text. @throws HubError 422. */
+// With the flag, surrogates match only where they are no pair.
+const UNSTORABLE = /[\0\p{Cs}]/u;
+
+/** PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair: it would silently become another character. @throws HubError 422. */
 export function requireStorable(payload: string, index: number, functionId: string): void {
-  if (payload.includes('\0')) {
+  if (UNSTORABLE.test(payload)) {
     throw new HubError(
       422,
       'SEMANTICALLY_INVALID',
-      `Task ${index + 1} of function ${functionId} has a NUL character in its arguments; encode them (base64, for one)`,
+      `Task ${index + 1} of function ${functionId} has a NUL character or half of a surrogate pair in its arguments; encode them (base64, for one)`,
     );
   }
 }

@@ -1,15 +1,21 @@
 /**
- * What nobody asks for: results that were left behind on their way to a queue, tasks of deleted endpoints, and the end of the
- * retention. Runs by the clock, never on the path of a task; every run is bounded and may be repeated.
+ * What nobody asks for: results that were left behind on their way to a queue, tasks of deleted endpoints, tasks that are given up,
+ * credentials of agents that were fenced long ago, and the end of the retention. Runs by the clock, never on the path of a task;
+ * every run is bounded and may be repeated.
+ *
+ * A hub that was down, or cut off from the broker, gives nothing up until endpoints had the time to say that they live: for one
+ * lease period it has heard nobody.
  */
 import type { Kysely } from 'kysely';
 
 import type { Clock, Timer } from '../../base/clock.ts';
 import { detach } from '../../base/logger.ts';
 import type { Logger } from '../../base/logger.ts';
+import { LEASE_TTL_MS } from '../catalogue/lease.ts';
 import type { HubDatabase } from '../db/schema.ts';
+import { expiredTasks, lostTasks } from './lost-tasks.ts';
 import { failOpenTasks, hubFailure, storeResults, unstreamedResults } from './result-store.ts';
-import type { StoreOutcome, StreamableResult } from './result-store.ts';
+import type { IncomingResult, StoreOutcome, StreamableResult } from './result-store.ts';
 import { deleteExpired } from './retention.ts';
 import { markStreamed } from './task-rows.ts';
 
@@ -18,6 +24,8 @@ const UNSTREAMED_SWEEP_MS = 30_000;
 const UNSTREAMED_COUNT = 200;
 const UNSTREAMED_BYTES = 16 * 1024 * 1024;
 const DELETED_SWEEP_MS = 30_000;
+const GIVE_UP_SWEEP_MS = 30_000;
+const REVOKE_SWEEP_MS = 5_000;
 const RETENTION_SWEEP_MS = 3_600_000;
 const FAIL_TASKS_COUNT = 500;
 
@@ -27,6 +35,14 @@ export interface TaskUpkeepOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly retentionMs: number;
+  readonly taskTtlMs: number;
+  /** How long an endpoint may be gone before its tasks are lost. */
+  readonly lostAfterMs: number;
+  /** Since when heartbeats arrive; undefined while they do not. */
+  readonly consumingSinceMs: () => number | undefined;
+  /** Takes the rights of a deleted client at the broker away. */
+  readonly revokeClient: (clientId: string) => Promise<void>;
+  readonly revokeEpoch: (endpointId: string, epoch: number) => Promise<void>;
   /** Whether results can be streamed now. */
   readonly isOnline: () => boolean;
   readonly stream: (result: StreamableResult) => Promise<void>;
@@ -61,6 +77,12 @@ export class TaskUpkeep {
     });
     this.#every(DELETED_SWEEP_MS, 'failing tasks of deleted endpoints', async () => {
       await this.failTasksOfDeleted();
+    });
+    this.#every(REVOKE_SWEEP_MS, 'revoking deleted clients', async () => {
+      await this.revokeDeletedClients();
+    });
+    this.#every(GIVE_UP_SWEEP_MS, 'giving up lost tasks', async () => {
+      await this.giveUp();
     });
     this.#every(RETENTION_SWEEP_MS, 'deleting what has expired', clean);
     this.#run('deleting what has expired', clean);
@@ -112,6 +134,48 @@ export class TaskUpkeep {
     }
   }
 
+  /** Cuts the endpoints of deleted clients off from the broker, and those who read their results. */
+  async revokeDeletedClients(): Promise<void> {
+    const { db, revokeClient } = this.#options;
+    for (const { id } of await db.selectFrom('revoked_clients').select('id').execute()) {
+      await revokeClient(id);
+      await db.deleteFrom('revoked_clients').where('id', '=', id).execute();
+      this.#logger.info({ clientId: id }, 'revoked the rights of a deleted client at the broker');
+    }
+  }
+
+  /** Ends tasks that waited too long, and provisionally those of endpoints that are gone. */
+  async giveUp(): Promise<void> {
+    const { db, clock, taskTtlMs, lostAfterMs } = this.#options;
+    const listening = (): boolean => {
+      const since = this.#options.consumingSinceMs();
+      return since !== undefined && clock.now() - since >= LEASE_TTL_MS && this.#options.isOnline();
+    };
+    const count = FAIL_TASKS_COUNT;
+    await this.#storeAll('gave up tasks of endpoints that are gone', listening, async () => {
+      return await lostTasks(db, { lostAfterMs, count });
+    });
+    await this.#storeAll('gave up tasks that waited too long', listening, async () => {
+      return await expiredTasks(db, { ttlMs: taskTtlMs, count });
+    });
+  }
+
+  async #storeAll(
+    what: string,
+    mayGoOn: () => boolean,
+    next: () => Promise<readonly IncomingResult[]>,
+  ): Promise<void> {
+    while (!this.#isStopped && mayGoOn()) {
+      const failures = await next();
+      if (failures.length === 0) {
+        return;
+      }
+      const outcomes = await storeResults(this.#options.db, failures);
+      this.#logger.warn({ taskCount: failures.length }, what);
+      await this.#streamAll(streamable(outcomes));
+    }
+  }
+
   /** Ends one task with a failed result. */
   async failTask(taskId: string, endpointId: string, failure: TaskFailure): Promise<void> {
     const { db } = this.#options;
@@ -146,10 +210,29 @@ export class TaskUpkeep {
   }
 
   async #deleteExpired(): Promise<void> {
-    const { db, clock, retentionMs } = this.#options;
-    const counts = await deleteExpired(db, clock.now(), retentionMs);
+    const { db, clock, retentionMs, taskTtlMs } = this.#options;
+    const counts = await deleteExpired(db, clock.now(), retentionMs, taskTtlMs);
+    await this.#endFencedLeases(new Date(clock.now() - retentionMs));
     if (Object.values(counts).some((count: number) => count > 0)) {
       this.#logger.info(counts, 'deleted what has expired');
+    }
+  }
+
+  /** An agent that was fenced and never said that it ended publishes nothing any more after so long. */
+  async #endFencedLeases(before: Date): Promise<void> {
+    const { db, revokeEpoch } = this.#options;
+    const old = await db
+      .selectFrom('fenced_leases')
+      .select(['endpoint_id', 'epoch'])
+      .where('fenced_at', '<', before)
+      .execute();
+    for (const { endpoint_id: endpointId, epoch } of old) {
+      await revokeEpoch(endpointId, epoch);
+      await db
+        .deleteFrom('fenced_leases')
+        .where('endpoint_id', '=', endpointId)
+        .where('epoch', '=', epoch)
+        .execute();
     }
   }
 

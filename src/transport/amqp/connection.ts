@@ -27,12 +27,15 @@ import {
   errorText,
   invariant,
 } from '../../base/errors.ts';
+import { certificateRefused, isCertificateFailure, isNoTls } from '../tls/certificate-refused.ts';
+import { trustOptions } from '../tls/trust.ts';
 import type { BrokerAddress } from './broker-address.ts';
 import { parseBrokerUrl } from './broker-address.ts';
 import type { ConnectionClosed } from './channel-life.ts';
 import { ChannelLife, describeEnd, replyCode } from './channel-life.ts';
 import type { AmqpConsumer, ConsumerOptions } from './consumer.ts';
 import { startConsumer } from './consumer.ts';
+import { joinWrites } from './joined-writes.ts';
 import type { ConfirmPublisher } from './publisher.ts';
 import { ChannelPublisher } from './publisher.ts';
 
@@ -58,7 +61,7 @@ export interface AmqpDialOptions {
   readonly connectTimeoutMs?: number;
   /** Default 10 s; the broker may lower it. 0 turns heartbeats off. */
   readonly heartbeatS?: number;
-  /** Certificate authority of the broker (PEM), when the system's list does not have it. */
+  /** Authorities that are trusted beside the system's (PEM). */
   readonly ca?: string;
   /** Calls the dial off; without effect on a connection that stands. */
   readonly signal?: AbortSignal;
@@ -93,7 +96,8 @@ export interface AmqpConnection {
 /**
  * One attempt to connect.
  *
- * @throws AuthError TOKEN_REJECTED when the broker refuses the credentials; UnavailableError BROKER_UNREACHABLE otherwise.
+ * @throws AuthError TOKEN_REJECTED when the broker refuses the credentials; UnavailableError CERTIFICATE_REFUSED when we refuse its
+ * certificate, BROKER_UNREACHABLE otherwise.
  */
 export async function dialAmqp(options: AmqpDialOptions): Promise<AmqpConnection> {
   const address = parseBrokerUrl(options.url);
@@ -116,7 +120,7 @@ export async function dialAmqp(options: AmqpDialOptions): Promise<AmqpConnection
     noDelay: true,
     clientProperties: { connection_name: options.connectionName },
     signal: abort.signal,
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...trustOptions(options.ca),
   };
   try {
     const model = await connect(
@@ -125,7 +129,14 @@ export async function dialAmqp(options: AmqpDialOptions): Promise<AmqpConnection
     );
     return new BrokerConnection(model, address);
   } catch (error) {
-    throw abort.signal.aborted ? (abort.signal.reason as Error) : dialFailure(address, error);
+    if (abort.signal.aborted) {
+      throw abort.signal.reason as Error;
+    }
+    const { hostname: host, port } = address.connect;
+    if (isCertificateFailure(error) && host !== undefined && port !== undefined) {
+      throw await certificateRefused({ serverName: 'the broker', host, port }, error);
+    }
+    throw dialFailure(address, error);
   } finally {
     timer.cancel();
     options.signal?.removeEventListener('abort', cancel);
@@ -156,9 +167,8 @@ function dialFailure(address: BrokerAddress, error: unknown): ComputeError {
       { cause: error, details: { broker: address.label, user: address.user } },
     );
   }
-  const isCertificate = /CERT|ERR_TLS|UNABLE_TO_VERIFY/.test(errorCode(error) ?? '');
-  const advice = isCertificate
-    ? '; give the certificate authority that signed the broker\'s certificate ("ca")'
+  const advice = isNoTls(error)
+    ? '; what listens there speaks no TLS: is that the port for amqps?'
     : '';
   return unreachable(address, `${text}${advice}`, error);
 }
@@ -202,6 +212,7 @@ class BrokerConnection implements AmqpConnection {
     this.#model = model;
     this.#address = address;
     this.#socket = socketOf(model);
+    joinWrites(this.#socket);
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });

@@ -57,12 +57,19 @@ export interface ConsumerEnded {
 /** A running consumer. Acks return false, and do nothing, after the channel has ended. */
 export interface AmqpConsumer {
   ack: (deliveryTag: number) => boolean;
-  ackMultiple: (upToDeliveryTag: number) => boolean;
   requeue: (deliveryTag: number) => boolean;
   /** Without requeueing. */
   reject: (deliveryTag: number) => boolean;
   /** Stops deliveries and keeps the channel for acks of what is held. @throws UnavailableError TIMED_OUT. */
   cancel: () => Promise<void>;
+  /** Deliveries that were neither acked nor given back. */
+  readonly heldCount: number;
+  /**
+   * Asks the broker about the queue, on the consumer's own channel: whether that channel answers, and still consumes.
+   *
+   * @throws UnavailableError TIMED_OUT; CHANNEL_CLOSED (details.replyCode) when the broker refuses, which ends the consumer.
+   */
+  probe: () => Promise<{ readonly messageCount: number; readonly consumerCount: number }>;
   /** Never rejects. After 'cancelled' the channel still takes acks, until it is closed. */
   readonly ended: Promise<ConsumerEnded>;
   /** Sends the acks given so far, then closes the channel; the broker requeues what is unacked. Never rejects. */
@@ -96,6 +103,7 @@ class ChannelConsumer implements AmqpConsumer {
   /** Deliveries until the consumer is handed out (C4), `prefetch` at most; undefined from then on. */
   #early: Delivery[] | undefined = [];
   #settleEnded: (ended: ConsumerEnded) => void = () => undefined;
+  #heldCount = 0;
 
   constructor(channel: Channel, life: ChannelLife, options: ConsumerOptions) {
     this.#channel = channel;
@@ -152,15 +160,13 @@ class ChannelConsumer implements AmqpConsumer {
     });
   }
 
+  get heldCount(): number {
+    return this.#heldCount;
+  }
+
   ack(deliveryTag: number): boolean {
     return this.#send(deliveryTag, (message) => {
       this.#channel.ack(message, false);
-    });
-  }
-
-  ackMultiple(upToDeliveryTag: number): boolean {
-    return this.#send(upToDeliveryTag, (message) => {
-      this.#channel.ack(message, true);
     });
   }
 
@@ -198,6 +204,26 @@ class ChannelConsumer implements AmqpConsumer {
     }
   }
 
+  async probe(): Promise<{ readonly messageCount: number; readonly consumerCount: number }> {
+    const { queue, setupTimeoutMs = SETUP_TIMEOUT_MS } = this.#options;
+    try {
+      const { messageCount, consumerCount } = await withDeadline(
+        systemClock,
+        setupTimeoutMs,
+        this.#channel.checkQueue(queue),
+        () =>
+          new UnavailableError(
+            'TIMED_OUT',
+            `the broker did not answer within ${setupTimeoutMs} ms on the channel that consumes queue "${queue}"`,
+            { details: { queue } },
+          ),
+      );
+      return { messageCount, consumerCount };
+    } catch (error) {
+      throw error instanceof UnavailableError ? error : this.#refused(error);
+    }
+  }
+
   async close(): Promise<void> {
     await this.#life.close();
   }
@@ -209,6 +235,7 @@ class ChannelConsumer implements AmqpConsumer {
     this.#acked.fields.deliveryTag = deliveryTag;
     try {
       send(this.#acked as unknown as Message);
+      this.#heldCount -= 1;
       return true;
     } catch (error) {
       if (error instanceof IllegalOperationError) {
@@ -236,6 +263,7 @@ class ChannelConsumer implements AmqpConsumer {
       headers: properties.headers ?? NO_HEADERS,
     };
     const timestampS: unknown = properties.timestamp;
+    this.#heldCount += 1;
     const stamped = typeof timestampS === 'number' ? { ...delivery, timestampS } : delivery;
     if (this.#early === undefined) {
       this.#deliver(stamped);

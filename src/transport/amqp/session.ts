@@ -8,7 +8,8 @@
  * S1 The delay grows from base to max with jitter, and starts over only after a session that held STABLE_MS: a broker that
  *    accepts and drops us at once is not hammered. The first attempt after such a session is immediate, so that one lost
  *    connection costs milliseconds.
- * S2 Credentials are asked for anew only when the broker refused the last ones.
+ * S2 The next dial is told why the last attempt or session ended (end-cause.ts), so that credentials are asked for anew only
+ *    when the broker refused the last ones. What fails before the broker is asked does not change what it said last.
  * S3 There is one connection at most: the old one is closed, within its bound, before the next is dialled.
  * S4 After `stop()` no timer and no socket of the session is alive. A dial that ignores its signal is waited for
  *    STOP_MS_MAX; the connection it may still bring is destroyed on arrival.
@@ -17,12 +18,18 @@ import type { BackoffOptions } from '../../base/backoff.ts';
 import { backoffDelayMs } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { withDeadline } from '../../base/deadline.ts';
-import { AuthError, UnavailableError, errorCode, errorText } from '../../base/errors.ts';
+import { UnavailableError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { detach } from '../../base/logger.ts';
 import type { AmqpConnection } from './connection.ts';
+import { causeOfClosed, causeOfFailure, causeOfSetUpEnded } from './end-cause.ts';
+import type { EndCause, SetUpEnded } from './end-cause.ts';
 
-const BACKOFF: BackoffOptions = { baseMs: 100, maxMs: 30_000 };
+/** Short, so that everybody is back within seconds of the broker; with the jitter a thousand agents make a few hundred dials a second. */
+const BACKOFF: BackoffOptions = { baseMs: 100, maxMs: 3_000 };
+/** After so many failures in a row, some ten minutes, it is an outage that an idle process must not spend its processor time on. */
+const LONG_OUTAGE_COUNT = 250;
+const LONG_OUTAGE_MS_MAX = 30_000;
 /** How long a session must have held to count as good (S1). */
 const STABLE_MS = 5_000;
 /** Longest time for `setUp`: several channels and consumers, each bounded at 10 s. */
@@ -38,6 +45,7 @@ export type SessionState =
       /** When it was last online, or first failed to be. */
       readonly since: number;
       readonly reason: string;
+      readonly cause: EndCause;
       /** Failures in a row. */
       readonly attempt: number;
       readonly nextAttemptAt: number;
@@ -48,6 +56,8 @@ export type SessionState =
 export interface DialAttempt {
   /** Whether the broker refused the credentials used last: get new ones. */
   readonly refused: boolean;
+  /** What the broker said last, or did; undefined at first. */
+  readonly last: EndCause | undefined;
   /** Aborted by `stop()`; hand it to `dialAmqp`. */
   readonly signal: AbortSignal;
 }
@@ -64,10 +74,16 @@ export interface SessionOptions {
    * Sets up channels on a new connection; resolves with a promise that ends when the setup has broken (consumer ended,
    * channel closed): the session then closes the connection and dials again. A rejection is a failed attempt.
    */
-  readonly setUp: (connection: AmqpConnection) => Promise<{ broken: Promise<{ reason: string }> }>;
+  readonly setUp: (connection: AmqpConnection) => Promise<{ broken: Promise<SetUpEnded> }>;
   readonly onState?: (state: SessionState) => void;
-  /** Default: 100 ms to 30 s. */
+  /** Default: 100 ms to 3 s, and to 30 s in an outage of more than ten minutes. */
   readonly backoff?: BackoffOptions;
+}
+
+/** How an attempt or a session ended. */
+interface Ended {
+  readonly reason: string;
+  readonly cause: EndCause;
 }
 
 /** A connection that is always there, or on its way back. */
@@ -81,9 +97,9 @@ export class AmqpSession {
   #stopped: Promise<void> | undefined;
   #connection: AmqpConnection | undefined;
   /** Ends the wait that is going on: for the next attempt, or for the end of the session. */
-  #interrupt: ((reason: string) => void) | undefined;
-  /** Whether the broker refused the credentials used last (S2). */
-  #refused = false;
+  #interrupt: ((end: SetUpEnded) => void) | undefined;
+  /** What the broker said last (S2). */
+  #last: EndCause | undefined;
   #offlineSince: number | undefined;
 
   constructor(options: SessionOptions) {
@@ -113,14 +129,14 @@ export class AmqpSession {
 
   /** Ends a delay before the next attempt, or replaces a connection that stands. No effect during an attempt. */
   reconnectNow(): void {
-    this.#interrupt?.('a new connection was asked for');
+    this.#interrupt?.({ reason: 'a new connection was asked for' });
   }
 
   async #stop(): Promise<void> {
     this.#stopping.abort(
       new UnavailableError('BROKER_UNREACHABLE', 'the session was stopped during the attempt'),
     );
-    this.#interrupt?.('stopped');
+    this.#interrupt?.({ reason: 'stopped' });
     // Ends a setUp that waits for the broker.
     await this.#connection?.close();
     try {
@@ -144,26 +160,32 @@ export class AmqpSession {
     let failureCount = 0;
     while (!this.#isStopping()) {
       this.#enter({ phase: 'connecting', since: this.#clock.now() });
-      let reason: string;
+      let ended: Ended;
       let heldMs = 0;
       try {
         const { connection, broken } = await this.#connect();
         const onlineAtMs = this.#clock.monotonicMs();
-        reason = await this.#hold(connection, broken);
+        ended = await this.#hold(connection, broken);
         heldMs = this.#clock.monotonicMs() - onlineAtMs;
       } catch (error) {
-        reason = errorText(error);
-        this.#logger.debug({ err: error, failureCount }, 'attempt to connect to the broker failed');
+        ended = { reason: errorText(error), cause: causeOfFailure(error) };
+        this.#logger.debug(
+          { err: error, failureCount, cause: ended.cause },
+          'attempt to connect to the broker failed',
+        );
+      }
+      if (ended.cause !== 'not-dialled') {
+        this.#last = ended.cause;
       }
       failureCount = heldMs >= STABLE_MS ? 0 : failureCount + 1; // S1
       if (!this.#isStopping()) {
-        await this.#pause(reason, failureCount);
+        await this.#pause(ended, failureCount);
       }
     }
   }
 
   /** One attempt. */
-  async #connect(): Promise<{ connection: AmqpConnection; broken: Promise<{ reason: string }> }> {
+  async #connect(): Promise<{ connection: AmqpConnection; broken: Promise<SetUpEnded> }> {
     const connection = await this.#dial();
     if (this.#isStopping()) {
       connection.destroy();
@@ -186,48 +208,33 @@ export class AmqpSession {
   }
 
   async #dial(): Promise<AmqpConnection> {
-    const refused = this.#refused;
-    this.#logger.debug({ refused }, 'connecting to the broker');
-    try {
-      const connection = await this.#options.dial({ refused, signal: this.#stopping.signal });
-      this.#refused = false;
-      return connection;
-    } catch (error) {
-      const code = errorCode(error);
-      if (error instanceof AuthError && code === 'TOKEN_REJECTED') {
-        this.#refused = true;
-      } else if (code === 'BROKER_UNREACHABLE') {
-        // New credentials were there, if they were asked for; whether they are good is not known yet.
-        this.#refused = false;
-      }
-      // Anything else failed before the broker was asked: what it said last still holds.
-      throw error;
-    }
+    const last = this.#last;
+    const refused = last === 'credentials-refused' || last === 'vhost-refused';
+    this.#logger.debug({ refused, last }, 'connecting to the broker');
+    return await this.#options.dial({ refused, last, signal: this.#stopping.signal });
   }
 
   /** Waits until the connection or its setup has ended, and closes what is left. Resolves with why. */
-  async #hold(connection: AmqpConnection, broken: Promise<{ reason: string }>): Promise<string> {
+  async #hold(connection: AmqpConnection, broken: Promise<SetUpEnded>): Promise<Ended> {
     this.#offlineSince = undefined;
+    this.#last = undefined;
     this.#enter({ phase: 'online', since: this.#clock.now() });
     this.#logger.info({}, 'connected to the broker');
-    const reason = await new Promise<string>((resolve) => {
+    const end = await new Promise<SetUpEnded>((resolve) => {
       this.#interrupt = resolve;
-      const settle = (end: { reason: string }): void => {
-        resolve(end.reason);
+      const failed = (error: unknown): void => {
+        resolve({ reason: errorText(error) });
       };
-      connection.closed.then(settle, (error: unknown) => {
-        resolve(errorText(error));
-      });
-      broken.then(settle, (error: unknown) => {
-        resolve(errorText(error));
-      });
+      connection.closed.then(resolve, failed);
+      broken.then(resolve, failed);
     });
     this.#interrupt = undefined;
     await this.#disconnect(connection);
     // The loss of a connection also breaks the setup on it; which is told first is chance, and this one knows the cause.
     const closed = await connection.closed;
-    this.#refused = closed.kind === 'refused';
-    return closed.kind === 'local' ? reason : closed.reason;
+    return closed.kind === 'local'
+      ? { reason: end.reason, cause: causeOfSetUpEnded(end) }
+      : { reason: closed.reason, cause: causeOfClosed(closed) };
   }
 
   async #disconnect(connection: AmqpConnection): Promise<void> {
@@ -236,18 +243,22 @@ export class AmqpSession {
   }
 
   /** Waits for the time of the next attempt. */
-  async #pause(reason: string, failureCount: number): Promise<void> {
+  async #pause({ reason, cause }: Ended, failureCount: number): Promise<void> {
     const delayMs =
-      failureCount === 0 ? 0 : backoffDelayMs(failureCount - 1, this.#options.backoff ?? BACKOFF);
+      failureCount === 0 ? 0 : backoffDelayMs(failureCount - 1, this.#backoff(failureCount));
     const now = this.#clock.now();
     if (this.#offlineSince === undefined) {
       this.#offlineSince = now;
-      this.#logger.warn({ reason, delayMs }, 'not connected to the broker; trying again for ever');
+      this.#logger.warn(
+        { reason, cause, delayMs },
+        'not connected to the broker; trying again for ever',
+      );
     }
     this.#enter({
       phase: 'offline',
       since: this.#offlineSince,
       reason,
+      cause,
       attempt: failureCount,
       nextAttemptAt: now + delayMs,
     });
@@ -262,6 +273,11 @@ export class AmqpSession {
       };
     });
     this.#interrupt = undefined;
+  }
+
+  #backoff(failureCount: number): BackoffOptions {
+    const usual = this.#options.backoff ?? BACKOFF;
+    return failureCount > LONG_OUTAGE_COUNT ? { ...usual, maxMs: LONG_OUTAGE_MS_MAX } : usual;
   }
 
   #enter(state: SessionState): void {

@@ -3,9 +3,11 @@ import type { Migration } from 'kysely';
 
 import { up as initial } from './0001-initial.ts';
 import { up as hubLiveness } from './0002-hub-liveness.ts';
+import { up as taskFate } from './0003-task-fate.ts';
 
 /** Migrations in order. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
   '0002-hub-liveness': { up: hubLiveness },
+  '0003-task-fate': { up: taskFate },
 };

@@ -1,8 +1,10 @@
 /** Routes about endpoints (protocol.md 3.3: 10 to 17; 5.1, 5.2). All are open to clients that only run endpoints. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
-import type { EndpointRegistration } from '../../../protocol/rest.ts';
+import type { EndpointRegistered, EndpointRegistration } from '../../../protocol/rest.ts';
 import type { EndpointChanges } from '../../catalogue/endpoint-catalogue.ts';
+import type { RegistrationTarget } from '../../catalogue/endpoint-registrar.ts';
+import { HubError } from '../../hub-error.ts';
 import { callerOf } from '../authentication.ts';
 import { requireUuid } from '../identifiers.ts';
 import { pathId } from '../route-context.ts';
@@ -10,8 +12,10 @@ import type { RouteContext } from '../route-context.ts';
 import {
   answers,
   EndpointBody,
+  EndpointBodyV2,
   EndpointsQuery,
   EndpointUpdateBody,
+  HandBackBody,
   IdParams,
   ReleaseBody,
   Responses,
@@ -61,6 +65,45 @@ function toRegistration(
   };
 }
 
+/**
+ * An endpoint that asks for what protects it must not run without; what merely adds to it is answered with a warning.
+ *
+ * @throws HubError 422.
+ */
+function unknownWishes(body: EndpointUpdateBody): string[] {
+  for (const [field, isAsked] of [
+    ['high_assurance', body.high_assurance === true],
+    ['authentication_policy', typeof body.authentication_policy === 'string'],
+  ] as const) {
+    if (isAsked) {
+      throw new HubError(
+        422,
+        'SEMANTICALLY_INVALID',
+        `Request payload failed validation: body/${field}: this hub has no high assurance and no authentication policies; register without`,
+      );
+    }
+  }
+  return [
+    ...(typeof body.subscription_uuid === 'string'
+      ? ['subscription_uuid is ignored: a self-hosted hub has no subscriptions']
+      : []),
+    ...(Array.isArray(body.admins)
+      ? ['admins is ignored: only the owner administers an endpoint of this hub']
+      : []),
+  ];
+}
+
+async function register(
+  context: RouteContext,
+  callerId: string,
+  target: RegistrationTarget,
+  body: EndpointUpdateBody & { endpoint_name: string },
+): Promise<EndpointRegistered> {
+  const warnings = unknownWishes(body);
+  const registered = await context.registrar.register(callerId, target, toRegistration(body));
+  return { ...registered, warnings: [...registered.warnings, ...warnings] };
+}
+
 function toChanges(body: EndpointUpdateBody): EndpointChanges {
   const metadata = metadataOf(body);
   const allowed = allowedFunctions(body);
@@ -77,43 +120,49 @@ function addRegistrationRoutes(app: FastifyInstance, context: RouteContext): voi
   app.post<{ Body: EndpointBody }>(
     '/v3/endpoints',
     { config, schema: { tags, body: EndpointBody, response } },
-    async (request) =>
-      await context.registrar.register(
-        callerOf(request).id,
-        { kind: 'new' },
-        toRegistration(request.body),
-      ),
+    async (request) => await register(context, callerOf(request).id, { kind: 'new' }, request.body),
   );
-  app.post<{ Body: EndpointBody }>(
+  app.post<{ Body: EndpointBodyV2 }>(
     '/v2/endpoints',
-    { config, schema: { tags, body: EndpointBody, response } },
+    { config, schema: { tags, body: EndpointBodyV2, response } },
     async (request) => {
       const { endpoint_uuid: chosen } = request.body;
-      return await context.registrar.register(
+      return await register(
+        context,
         callerOf(request).id,
         typeof chosen === 'string'
           ? { kind: 'chosen', id: requireUuid(chosen, 'body/endpoint_uuid') }
           : { kind: 'new' },
-        toRegistration(request.body),
+        request.body,
       );
     },
   );
   app.put<IdRoute & { Body: EndpointUpdateBody }>(
     '/v3/endpoints/:id',
-    { config, schema: { tags, params: IdParams, body: EndpointUpdateBody } },
+    {
+      config,
+      schema: {
+        tags,
+        params: IdParams,
+        body: EndpointUpdateBody,
+        response: answers(Responses.endpointUpdated),
+      },
+    },
     async (request) => {
       const id = pathId(request, ID);
       const { body } = request;
       const { endpoint_name: name } = body;
       if (name === undefined) {
         // Without a name this is no endpoint that registers, but somebody who changes a field of it.
+        const warnings = unknownWishes(body);
         await context.endpoints.change(callerOf(request).id, id, toChanges(body));
-        return { endpoint_id: id, warnings: [] };
+        return { endpoint_id: id, warnings };
       }
-      return await context.registrar.register(
+      return await register(
+        context,
         callerOf(request).id,
         { kind: 'existing', id },
-        toRegistration({ ...body, endpoint_name: name }),
+        { ...body, endpoint_name: name },
       );
     },
   );
@@ -124,12 +173,12 @@ function addReadingRoutes(app: FastifyInstance, context: RouteContext): void {
     '/v2/endpoints',
     {
       config,
-      schema: { tags, querystring: EndpointsQuery, response: answers(Responses.documents) },
+      schema: { tags, querystring: EndpointsQuery, response: answers(Responses.endpoints) },
     },
     async (request) =>
       await context.endpoints.list(callerOf(request).id, request.query.role ?? 'owner'),
   );
-  const schema = { tags, params: IdParams, response: answers(Responses.document) };
+  const schema = { tags, params: IdParams, response: answers(Responses.endpoint) };
   app.get('/v2/endpoints/:id', { config, schema }, async (request: IdRequest) => {
     const id = pathId(request, ID);
     return await context.endpoints.document(callerOf(request).id, id);
@@ -142,19 +191,24 @@ function addReadingRoutes(app: FastifyInstance, context: RouteContext): void {
       return await context.endpoints.status(callerOf(request).id, id);
     },
   );
-  app.get('/v3/endpoints/:id/allowed_functions', { config, schema }, async (request: IdRequest) => {
-    const id = pathId(request, ID);
-    return await context.endpoints.allowedFunctions(callerOf(request).id, id);
-  });
+  app.get(
+    '/v3/endpoints/:id/allowed_functions',
+    { config, schema: { ...schema, response: answers(Responses.allowedFunctions) } },
+    async (request: IdRequest) => {
+      const id = pathId(request, ID);
+      return await context.endpoints.allowedFunctions(callerOf(request).id, id);
+    },
+  );
 }
 
 function addEndingRoutes(app: FastifyInstance, context: RouteContext): void {
-  const schema = { tags, params: IdParams, response: answers(Responses.document) };
+  const schema = { tags, params: IdParams, response: answers(Responses.deleted) };
+  const locking = { ...schema, response: answers(Responses.locked) };
   for (const [url, shown] of [
     ['/v3/endpoints/:id/lock', (seconds: number): number => seconds],
     ['/v2/endpoints/:id/lock', (seconds: number): string => new Date(seconds * 1000).toISOString()],
   ] as const) {
-    app.post(url, { config, schema }, async (request: IdRequest) => {
+    app.post(url, { config, schema: locking }, async (request: IdRequest) => {
       const id = pathId(request, ID);
       const until = await context.registrar.lock(callerOf(request).id, id);
       return { endpoint_id: id, lock_expiration_timestamp: shown(until) };
@@ -167,9 +221,21 @@ function addEndingRoutes(app: FastifyInstance, context: RouteContext): void {
       return DELETED;
     });
   }
+  app.post<IdRoute & { Body: HandBackBody }>(
+    '/v1/endpoints/:id/tasks/hand-back',
+    { config, schema: { ...schema, body: HandBackBody } },
+    async (request) => {
+      const id = pathId(request, ID);
+      await context.endpoints.owned(callerOf(request).id, id);
+      const { epoch, task_ids: spelt } = request.body;
+      const taskIds = spelt.map((taskId) => requireUuid(taskId, 'body/task_ids'));
+      const count = await context.tasks.handBack({ endpointId: id, epoch, taskIds });
+      return { endpoint_id: id, handed_back: count };
+    },
+  );
   app.post<IdRoute & { Body: ReleaseBody }>(
     '/v1/endpoints/:id/lease/release',
-    { config, schema: { ...schema, body: ReleaseBody } },
+    { config, schema: { ...schema, body: ReleaseBody, response: answers(Responses.released) } },
     async (request) => {
       const id = pathId(request, ID);
       const isReleased = await context.registrar.release(

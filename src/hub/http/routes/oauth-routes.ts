@@ -3,6 +3,8 @@
  * who am I, revocation and introspection. docs/adr/0001-own-token-endpoint.md says why this is our own.
  */
 import formbody from '@fastify/formbody';
+import { Type } from '@sinclair/typebox';
+import type { TSchema } from '@sinclair/typebox';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import { canonicalUuid } from '../../../protocol/messages.ts';
@@ -13,7 +15,15 @@ import { OAuthError } from '../../auth/oauth-error.ts';
 import { groupScopes } from '../../auth/scopes.ts';
 import { callerOf } from '../authentication.ts';
 import type { RouteContext } from '../route-context.ts';
-import { answers, IdentitiesQuery, Responses } from '../schemas.ts';
+import {
+  answers,
+  ErrorResponse,
+  IdentitiesQuery,
+  OAuthErrorResponse,
+  Responses,
+  TokenActionForm,
+  TokenForm,
+} from '../schemas.ts';
 
 type Form = Readonly<Record<string, unknown>>;
 type FormRequest = FastifyRequest<{ Body: Form | undefined }>;
@@ -69,17 +79,35 @@ async function grant(context: RouteContext, request: FormRequest): Promise<Token
 
 function addTokenRoutes(app: FastifyInstance, context: RouteContext): void {
   const config = { access: 'none' } as const;
-  const schema = { tags: ['oauth'], consumes: ['application/x-www-form-urlencoded'] };
-  app.post('/v2/oauth2/token', { config, schema }, async (request: FormRequest, reply) => {
-    reply.raw.setHeader('cache-control', 'no-store');
-    return await grant(context, request);
+  const schema = (body: TSchema, success: TSchema) => ({
+    tags: ['oauth'],
+    consumes: ['application/x-www-form-urlencoded'],
+    security: [{ client: [] }, {}],
+    body,
+    response: {
+      ...answers(success),
+      '4xx': Type.Union([OAuthErrorResponse, ErrorResponse], {
+        description: 'The request failed.',
+      }),
+    },
   });
-  app.post('/v2/oauth2/token/revoke', { config, schema }, async (request: FormRequest) => {
+  // Refusals have OAuth's shape: the handlers check.
+  app.setValidatorCompiler(() => () => true);
+  app.post(
+    '/v2/oauth2/token',
+    { config, schema: schema(TokenForm, Responses.token) },
+    async (request: FormRequest, reply) => {
+      reply.raw.setHeader('cache-control', 'no-store');
+      return await grant(context, request);
+    },
+  );
+  const described = { config, schema: schema(TokenActionForm, Responses.introspection) };
+  app.post('/v2/oauth2/token/revoke', described, async (request: FormRequest) => {
     const client = await authenticateClient(context, request);
     await context.tokens.revoke(tokenField(request), client.id);
     return { active: false };
   });
-  app.post('/v2/oauth2/token/introspect', { config, schema }, async (request: FormRequest) => {
+  app.post('/v2/oauth2/token/introspect', described, async (request: FormRequest) => {
     await authenticateClient(context, request);
     const description = await context.tokens.describe(tokenField(request));
     return description === undefined
@@ -136,7 +164,7 @@ function addIdentityRoutes(app: FastifyInstance, context: RouteContext): void {
   const config = { access: 'signedIn' } as const;
   app.get(
     '/v2/oauth2/userinfo',
-    { config, schema: { tags: ['oauth'], response: answers(Responses.document) } },
+    { config, schema: { tags: ['oauth'], response: answers(Responses.userinfo) } },
     (request) => {
       const { id, name } = callerOf(request);
       const claims = { sub: id, preferred_username: usernameOf(id), name, email: null };
@@ -150,7 +178,7 @@ function addIdentityRoutes(app: FastifyInstance, context: RouteContext): void {
       schema: {
         tags: ['oauth'],
         querystring: IdentitiesQuery,
-        response: answers(Responses.document),
+        response: answers(Responses.identities),
       },
     },
     async (request) => {

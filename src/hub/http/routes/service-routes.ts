@@ -14,7 +14,11 @@ export function serviceRoutes(app: FastifyInstance, context: RouteContext): void
     '/v2/version',
     {
       config: { access: 'none' },
-      schema: { tags: ['service'], querystring: VersionQuery },
+      schema: {
+        tags: ['service'],
+        querystring: VersionQuery,
+        response: answers(Responses.version),
+      },
     },
     (request, reply) => {
       if (request.query.service === undefined) {
@@ -40,7 +44,7 @@ export function serviceRoutes(app: FastifyInstance, context: RouteContext): void
     '/v1/health',
     {
       config: { access: 'none' },
-      schema: { tags: ['service'], response: { 200: Responses.document, 503: Responses.document } },
+      schema: { tags: ['service'], response: { 200: Responses.health, 503: Responses.health } },
     },
     async (_request, reply) => {
       const { isReady, checks } = await context.readiness();

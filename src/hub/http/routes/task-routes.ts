@@ -5,11 +5,13 @@
  * is the task service's to answer for, and it never answers 5xx after side effects.
  */
 import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
 
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 import { TASK_PACKED_BYTES_MAX } from '../../../protocol/limits.ts';
-import type { Submission, SubmissionAccepted } from '../../../protocol/rest.ts';
+import type { Submission, SubmissionAccepted, TaskDocument } from '../../../protocol/rest.ts';
+import { checkSerializers } from '../../catalogue/endpoint-allowlists.ts';
 import { HubError } from '../../hub-error.ts';
 import { requireStorable } from '../../tasks/task-service.ts';
 import type { SubmitRequest } from '../../tasks/task-service.ts';
@@ -24,6 +26,7 @@ import {
   Responses,
   SubmissionBody,
   SubmissionBodyV2,
+  SubmissionHeaders,
 } from '../schemas.ts';
 import { submitV2 } from './submit-v2.ts';
 
@@ -88,17 +91,29 @@ async function checkSubmission(
       );
     }
     const code = callable.get(id)?.code ?? '';
-    checkPayloads(spelt, code, submission.tasks[spelt] ?? []);
+    const payloads = submission.tasks[spelt] ?? [];
+    checkPayloads(spelt, code, payloads);
+    checkSerializers(endpoint.allowedSerializers, spelt, code, payloads);
     functionCode.set(spelt, { id, code });
   }
   return { ownerId: callerId, endpointId, functionCode, submission };
 }
 
+/** A character of a JSON text takes this much at most: an escape. */
+const ESCAPE_BYTES_MAX = 6;
+
+/** What a text takes in the message that carries it, where it stands as JSON; for a text that cannot matter, no more than it takes bare. */
+function bytesInMessage(text: string): number {
+  return text.length * ESCAPE_BYTES_MAX * 2 <= TASK_PACKED_BYTES_MAX
+    ? Buffer.byteLength(text)
+    : Buffer.byteLength(JSON.stringify(text));
+}
+
 function checkPayloads(functionId: string, code: string, payloads: readonly string[]): void {
-  const codeBytes = Buffer.byteLength(code);
+  const codeBytes = bytesInMessage(code);
   for (const [index, payload] of payloads.entries()) {
     requireStorable(payload, index, functionId);
-    const payloadBytes = Buffer.byteLength(payload);
+    const payloadBytes = bytesInMessage(payload);
     if (codeBytes + payloadBytes > TASK_PACKED_BYTES_MAX) {
       throw new HubError(
         413,
@@ -154,6 +169,7 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
       schema: {
         tags,
         params: IdParams,
+        headers: SubmissionHeaders,
         body: SubmissionBody,
         response: answers(Responses.submitted),
       },
@@ -172,7 +188,7 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
   );
   app.post<{ Body: SubmissionBodyV2 }>(
     '/v2/submit',
-    { schema: { tags, body: SubmissionBodyV2, response: answers(Responses.document) } },
+    { schema: { tags, body: SubmissionBodyV2, response: answers(Responses.submittedV2) } },
     async (request) =>
       await submitV2(request.body, {
         check: async (endpointId, submission) =>
@@ -180,6 +196,29 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
         submit: async (checked) => await context.tasks.submit(checked),
       }),
   );
+}
+
+/** The answer of many large results, page by page as the caller reads it: all of it at once would not fit into memory. */
+async function* batchText(
+  first: readonly [string, TaskDocument][],
+  pages: AsyncIterable<ReadonlyMap<string, TaskDocument>>,
+  resultsIn: (documents: ReadonlyMap<string, TaskDocument>) => readonly [string, TaskDocument][],
+): AsyncGenerator<string> {
+  let separator = '{"response":"batch","results":{';
+  const entry = ([spelt, document]: readonly [string, TaskDocument]): string => {
+    const text = `${separator}${JSON.stringify(spelt)}:${JSON.stringify(document)}`;
+    separator = ',';
+    return text;
+  };
+  for (const result of first) {
+    yield entry(result);
+  }
+  for await (const documents of pages) {
+    for (const result of resultsIn(documents)) {
+      yield entry(result);
+    }
+  }
+  yield '}}';
 }
 
 function addTaskReadingRoutes(app: FastifyInstance, context: RouteContext): void {
@@ -199,18 +238,27 @@ function addTaskReadingRoutes(app: FastifyInstance, context: RouteContext): void
   app.post<{ Body: BatchStatusBody }>(
     '/v2/batch_status',
     { schema: { tags, body: BatchStatusBody, response: answers(Responses.batch) } },
-    async (request) => {
+    async (request, reply) => {
       // Answered under the id as it was asked for; a task that nobody knows is left out.
       const wanted = request.body.task_ids.map(
         (spelt) => [spelt, requireUuid(spelt, 'body/task_ids')] as const,
       );
       const ids = [...new Set(wanted.map(([, id]) => id))];
-      const documents = await context.tasks.documents(callerOf(request).id, ids);
-      const results = wanted.flatMap(([spelt, id]) => {
-        const document = documents.get(id);
-        return document === undefined ? [] : [[spelt, document] as const];
-      });
-      return { response: 'batch', results: Object.fromEntries(results) };
+      const pages = context.tasks.documentPages(callerOf(request).id, ids);
+      const resultsIn = (documents: ReadonlyMap<string, TaskDocument>): [string, TaskDocument][] =>
+        wanted.flatMap(([spelt, id]) => {
+          const document = documents.get(id);
+          return document === undefined ? [] : [[spelt, document]];
+        });
+      const first = await pages.next();
+      const second = first.done === true ? first : await pages.next();
+      if (first.done === true || second.done === true) {
+        const results = first.done === true ? [] : resultsIn(first.value);
+        return { response: 'batch', results: Object.fromEntries(results) };
+      }
+      const firstTwo = [...resultsIn(first.value), ...resultsIn(second.value)];
+      const text = batchText(firstTwo, pages, resultsIn);
+      return await reply.type('application/json; charset=utf-8').send(Readable.from(text));
     },
   );
   app.get<IdRoute>(
