@@ -88,6 +88,18 @@ const REQUIREMENTS = [
     instead: undefined,
     present: () => onPath('setpriv') !== undefined && onPath('unshare') !== undefined,
   },
+  {
+    // One chaos scenario needs it and says so itself when it is not there.
+    name: 'faketime',
+    title: 'libfaketime',
+    packages: ['faketime'],
+    instead: undefined,
+    optional: true,
+    present: () =>
+      names('/usr/lib').some((name) =>
+        existsSync(join('/usr/lib', name, 'faketime/libfaketimeMT.so.1')),
+      ),
+  },
 ];
 
 /** Requirements that this machine does not meet, of those asked for (all by default). */
@@ -224,10 +236,11 @@ async function confirmed(packages, assumeYes) {
 
 /**
  * Makes sure that the machine has what is wanted; returns the requirements that are still missing.
- * Installs only after a yes: on the terminal, by `assumeYes`, or because CI is set.
+ * Installs only after a yes: on the terminal, by `assumeYes`, or because CI is set. What is optional is never reported as missing.
  */
 export async function ensurePrerequisites({ wanted, assumeYes = false } = {}) {
   const missing = missingRequirements(wanted);
+  const withoutOptional = (list) => list.filter(({ optional }) => optional !== true);
   if (missing.length === 0) {
     return [];
   }
@@ -235,7 +248,7 @@ export async function ensurePrerequisites({ wanted, assumeYes = false } = {}) {
   const prefix = onPath('apt-get') === undefined ? undefined : rootPrefix();
   const mayInstall = assumeYes || ['true', '1'].includes(process.env.CI ?? '');
   if (prefix === undefined || !(await confirmed(packages, mayInstall))) {
-    return missing;
+    return withoutOptional(missing);
   }
   console.log(`installing: ${packages.join(', ')}`);
   const units = packages.flatMap((name) => SERVICES[name] ?? []);
@@ -245,7 +258,7 @@ export async function ensurePrerequisites({ wanted, assumeYes = false } = {}) {
   if (!installed) {
     console.error('apt-get failed; see its output above');
   }
-  return missingRequirements(wanted);
+  return withoutOptional(missingRequirements(wanted));
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -1,10 +1,14 @@
 /**
- * The Python environment with the unmodified globus-compute-sdk that the interop suite runs against. It is kept in .cache/ and
- * made anew when it is broken; once a week the newest SDK is asked for, and the old one serves when no index can be reached.
+ * The Python environments with the unmodified globus-compute-sdk that the interop suite runs against: its newest release, and
+ * the oldest that we vouch for. They are kept in .cache/ and made anew when they are broken; once a week the newest SDK is asked for,
+ * and the one that is there serves when no index can be reached. A pinned version never grows old.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+/** The oldest version that the interop suite runs with. */
+export const OLDEST_SDK = '4.15.0';
 
 const FRESH_MS = 7 * 24 * 3600 * 1000;
 const INSTALL_LIMIT_MS = 10 * 60_000;
@@ -24,13 +28,28 @@ async function capture(file, args, timeout = INSTALL_LIMIT_MS) {
   });
 }
 
-/** Returns the interpreter and the SDK's version, or the problem. Without `upgrade` any SDK that is there will do. */
-export async function ensureSdkVenv(root, { upgrade = true } = {}) {
-  const directory = join(root, '.cache', 'interop-venv');
+/** An environment may serve as it is: it works, has the wanted version, and is not due for a look at the index. */
+function serves(installed, marker, { upgrade, version }) {
+  if (!installed.ok) {
+    return false;
+  }
+  if (version !== undefined) {
+    return installed.text === version;
+  }
+  return !upgrade || Date.now() - Number(readFileSync(marker, 'utf8')) < FRESH_MS;
+}
+
+/**
+ * Returns the interpreter and the SDK's version, or the problem. Without `upgrade` any SDK that is there will do; `version` asks for
+ * exactly one.
+ */
+export async function ensureSdkVenv(root, { upgrade = true, version } = {}) {
+  const name = version === undefined ? 'interop-venv' : `interop-venv-${version}`;
+  const directory = join(root, '.cache', name);
   const marker = join(directory, 'checked-at');
   const python = join(directory, 'bin', 'python');
   const installed = existsSync(marker) ? await capture(python, ['-c', PROBE]) : { ok: false };
-  if (installed.ok && (!upgrade || Date.now() - Number(readFileSync(marker, 'utf8')) < FRESH_MS)) {
+  if (serves(installed, marker, { upgrade, version })) {
     return { python, version: installed.text };
   }
   if (!installed.ok) {
@@ -41,11 +60,12 @@ export async function ensureSdkVenv(root, { upgrade = true } = {}) {
       return { problem: `/usr/bin/python3 -m venv failed: ${made.text}` };
     }
   }
-  const pip = await capture(python, ['-m', 'pip', 'install', '--upgrade', 'globus-compute-sdk']);
+  const wanted = `globus-compute-sdk${version === undefined ? '' : `==${version}`}`;
+  const pip = await capture(python, ['-m', 'pip', 'install', '--upgrade', wanted]);
   const probe = await capture(python, ['-c', PROBE]);
-  if (!probe.ok) {
+  if (!probe.ok || (version !== undefined && probe.text !== version)) {
     const lastLines = pip.text.split('\n').slice(-3).join('\n');
-    return { problem: `pip install globus-compute-sdk failed: ${lastLines}\n${probe.text}`.trim() };
+    return { problem: `pip install ${wanted} failed: ${lastLines}\n${probe.text}`.trim() };
   }
   if (pip.ok) {
     writeFileSync(marker, `${Date.now()}`);

@@ -18,7 +18,8 @@ import { join } from 'node:path';
 import { dependenciesInstalled, pruneOutputs, ROOT, runQuietly } from './bootstrap.mjs';
 import { isPortFree, namespacePrefix } from './namespace.mjs';
 import { ensurePrerequisites, explainMissing } from './prerequisites.mjs';
-import { ensureSdkVenv } from './sdk-venv.mjs';
+import { ensureSchemathesis } from './schemathesis-venv.mjs';
+import { ensureSdkVenv, OLDEST_SDK } from './sdk-venv.mjs';
 import { failedTally, hasTests, SUITES, tally } from './suites.mjs';
 
 const CHECKS = ['lint', 'format', 'layers', 'unused'];
@@ -151,6 +152,7 @@ async function prepare(suites) {
     'util-linux',
     ...(needs.some(({ services }) => services) ? ['broker', 'database'] : []),
     ...(needs.some(({ services, name }) => services || name === 'python') ? ['python'] : []),
+    ...(suites.includes('chaos') ? ['faketime'] : []),
   ];
   const missing = await ensurePrerequisites({ wanted });
   const blocked = {};
@@ -187,23 +189,34 @@ async function main() {
   const needsVenv = SUITES.some(
     ({ name, services }) => (services || name === 'python') && suites.includes(name),
   );
-  const [builds, checks, venv] = await Promise.all([
+  const isInterop = suites.includes('interop') && blocked.interop === undefined;
+  const [builds, checks, venv, oldVenv, schemathesis] = await Promise.all([
     build(),
     chosen.includes('checks') ? check() : [],
     needsVenv && blocked.interop === undefined ? ensureSdkVenv(ROOT) : {},
+    isInterop ? ensureSdkVenv(ROOT, { version: OLDEST_SDK }) : {},
+    isInterop ? ensureSchemathesis(ROOT) : {},
   ]);
   results.push(...builds, ...checks);
-  if (venv.problem !== undefined) {
-    console.log(venv.problem);
-    blocked.interop ??= `${venv.problem}\nOUTPOST_TEST_SKIP_INTEROP=1 leaves this suite out.`;
-  } else if (venv.version !== undefined) {
-    console.log(`interop against globus-compute-sdk ${venv.version}`);
+  for (const { problem, version } of [venv, oldVenv, schemathesis]) {
+    if (problem !== undefined) {
+      console.log(problem);
+      blocked.interop ??= `${problem}\nOUTPOST_TEST_SKIP_INTEROP=1 leaves this suite out.`;
+    } else if (version !== undefined && isInterop) {
+      console.log(`interop against globus-compute-sdk ${version}`);
+    }
   }
   if (suites.length > 0) {
-    const environment =
-      venv.python === undefined
-        ? {}
-        : { OUTPOST_TEST_DILL_PYTHON: venv.python, OUTPOST_TEST_SDK_PYTHON: venv.python };
+    const environment = {
+      ...(venv.python !== undefined && {
+        OUTPOST_TEST_DILL_PYTHON: venv.python,
+        OUTPOST_TEST_SDK_PYTHON: venv.python,
+      }),
+      ...(oldVenv.python !== undefined && { OUTPOST_TEST_OLD_SDK_PYTHON: oldVenv.python }),
+      ...(schemathesis.command !== undefined && {
+        OUTPOST_TEST_SCHEMATHESIS: schemathesis.command,
+      }),
+    };
     results.push(...(await runSuites({ suites, specs, mochaArgs, blocked, environment })));
   }
   report(results, begun);

@@ -162,7 +162,10 @@ describe('the agent command', function () {
     assert.equal((await agent(['stop', 'one'])).code, 0);
     assert.equal((await agent(['tasks', 'one'])).code, 69);
     assert.equal((await agent(['logs', 'one'])).code, 0);
-    for (const verb of ['status', 'stop', 'start', 'logs', 'delete', 'tasks', 'restart']) {
+    const journal = await agentJson(['journal', 'one']);
+    assert.deepEqual([journal['name'], journal['hosts'], journal['notices']], ['one', [], []]);
+    assert.match((await agent(['journal', 'one'])).stdout, /^Journal: +\S+one\/journal$/m);
+    for (const verb of ['status', 'stop', 'start', 'logs', 'delete', 'tasks', 'restart', 'journal']) {
       assert.equal((await agent([verb, 'nope'])).code, 69, verb);
     }
   });

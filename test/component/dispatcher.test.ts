@@ -1,6 +1,7 @@
 /** The dispatcher between a journal on disk and a consumer and a host that only take notes. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
 
 import { Dispatcher } from '../../src/agent/dispatcher.ts';
 import type { Journal, RecoveredTask } from '../../src/agent/journal/journal.ts';
@@ -10,6 +11,7 @@ import type { Clock, Timer } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import type { TaskFrame } from '../../src/protocol/host-frames.ts';
 import { packTask, unpackResult } from '../../src/protocol/messages.ts';
+import { markBegun } from '../../src/protocol/running-cells.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../../src/transport/amqp/consumer.ts';
 import { eventually } from '../support/eventually.ts';
@@ -55,7 +57,8 @@ class NotedConsumer {
   get consumer(): AmqpConsumer {
     return {
       ack: (tag) => this.acked.push(tag) > 0,
-      ackMultiple: () => true,
+      heldCount: 0,
+      probe: async () => await Promise.resolve({ messageCount: 0, consumerCount: 1 }),
       requeue: (tag) => this.requeued.push(tag) > 0,
       reject: () => true,
       cancel: async () => {
@@ -87,12 +90,7 @@ describe('dispatcher', () => {
   let frames: TaskFrame[];
   let pauses: string[];
 
-  beforeEach(async () => {
-    ({ journal } = await fixture.open(await fixture.directory()));
-    clock = new ManualClock();
-    noted = new NotedConsumer();
-    frames = [];
-    pauses = [];
+  function build(reserve: number): Dispatcher {
     const outbox = new ResultOutbox(
       journal,
       clock,
@@ -100,13 +98,13 @@ describe('dispatcher', () => {
       () => undefined,
       () => ({ body: Buffer.alloc(0), headers: {} }),
     );
-    dispatcher = new Dispatcher({
+    return new Dispatcher({
       rules: {
         endpointId: randomUUID(),
         allowedFunctions: undefined,
         places: { javascript: 1, python: 1 },
       },
-      reserve: 1,
+      reserve,
       maxRetries: 0,
       taskTimeoutMs: 0,
       journal,
@@ -121,6 +119,15 @@ describe('dispatcher', () => {
       pauseConsuming: (reason) => pauses.push(`pause ${reason}`),
       resumeConsuming: (reason) => pauses.push(`resume ${reason}`),
     });
+  }
+
+  beforeEach(async () => {
+    ({ journal } = await fixture.open(await fixture.directory()));
+    clock = new ManualClock();
+    noted = new NotedConsumer();
+    frames = [];
+    pauses = [];
+    dispatcher = build(1);
     dispatcher.onHostReady({ type: 'ready', javascript: 1, python: 1 });
     pauses.length = 0;
   });
@@ -129,7 +136,7 @@ describe('dispatcher', () => {
     await fixture.release();
   });
 
-  /** Offers more tasks than there are places: one runs, one waits, one has no place. */
+  /** Offers more tasks than there are places: one runs, one is handed over ahead of time, one has no place. */
   async function fillPlaces(): Promise<void> {
     const { consumer } = noted;
     for (const tag of [1, 2, 3]) {
@@ -137,7 +144,7 @@ describe('dispatcher', () => {
     }
     await eventually(() => {
       assert.deepEqual(noted.acked, [1, 2]);
-      assert.equal(frames.length, 1);
+      assert.equal(frames.length, 2);
     });
   }
 
@@ -163,9 +170,6 @@ describe('dispatcher', () => {
     assert.deepEqual(noted.requeued, [3]);
     assert.deepEqual(pauses, ['pause no-place']);
     finish(frames[0]);
-    await eventually(() => {
-      assert.equal(frames.length, 2);
-    });
     assert.ok(pauses.includes('resume no-place'), pauses.join(', '));
   });
 
@@ -204,6 +208,71 @@ describe('dispatcher', () => {
     await eventually(async () => {
       const { body } = await journal.readResult(taskId);
       assert.equal(unpackResult(body).error_details?.code, 'FUNCTION_NOT_ALLOWED');
+    });
+  });
+
+  describe('with short tasks and room for more of them', () => {
+    const slow = { type: 'ready', javascript: 1, python: 1 } as const;
+
+    /** The marks that the worker host would write. */
+    function begin(frame: TaskFrame | undefined): void {
+      assert.ok(frame?.cell !== undefined);
+      const table = openSync(journal.runningTablePath, 'r+');
+      markBegun(table, frame.cell, frame.task_id);
+      closeSync(table);
+    }
+
+    async function offerMany(count: number): Promise<void> {
+      dispatcher = build(count);
+      dispatcher.onHostReady(slow);
+      for (let tag = 1; tag <= count; tag += 1) {
+        dispatcher.offer(delivery(tag), noted.consumer);
+      }
+      await eventually(() => {
+        assert.equal(frames.length, Math.min(count, 33));
+      });
+    }
+
+    it('hands over some ahead of time, of which one runs', async () => {
+      await offerMany(50);
+      assert.deepEqual(dispatcher.counts.running, 1);
+      assert.deepEqual(dispatcher.counts.waiting, 49);
+      finish(frames[0]);
+      await eventually(() => {
+        assert.equal(frames.length, 34);
+      });
+      assert.deepEqual(dispatcher.counts.running, 1);
+    });
+
+    it('runs in the next host what had not begun in the one that was lost, in the old order', async () => {
+      await offerMany(3);
+      begin(frames[0]);
+      dispatcher.onHostLost('killed');
+      assert.equal(dispatcher.counts.failed, 1);
+      dispatcher.onHostReady(slow);
+      await eventually(() => {
+        assert.equal(frames.length, 5);
+      });
+      const ids = frames.map(({ task_id: taskId }) => taskId);
+      assert.deepEqual(ids.slice(3), ids.slice(1, 3));
+      finish(frames[3]);
+      finish(frames[4]);
+      assert.equal(dispatcher.counts.succeeded, 2);
+    });
+
+    it('keeps what the host gives back when the agent stops', async () => {
+      await offerMany(3);
+      dispatcher.quiesce();
+      assert.deepEqual(frames.at(-1), { type: 'recall' });
+      const drained = dispatcher.drained();
+      const nonces = frames.slice(1, 3).map(({ nonce }) => nonce);
+      dispatcher.onHostReturned({ type: 'returned', nonces });
+      finish(frames[0]);
+      await drained;
+      assert.deepEqual(
+        dispatcher.tasks.map(({ phase }) => phase),
+        ['done', 'ready', 'ready'],
+      );
     });
   });
 });

@@ -1,12 +1,24 @@
 /** Which started tasks had begun: after the death of the process this is known exactly, after a reboot it is not assumed. */
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import type { Journal } from '../../src/agent/journal/journal.ts';
+import { markBegun } from '../../src/protocol/running-cells.ts';
 import { JournalFixture, makeTask } from '../support/journal-fixture.ts';
 
 const BOOT = 'b0072000-0000-4000-8000-000000000001';
 const OTHER_BOOT = 'b0072000-0000-4000-8000-000000000002';
+
+/** What the worker host does right before a worker gets a task. */
+function begin(journal: Journal, taskId: string): void {
+  const cell = journal.cell(taskId);
+  assert.ok(cell !== undefined, 'there is no table');
+  const table = openSync(journal.runningTablePath, 'r+');
+  markBegun(table, cell, taskId);
+  closeSync(table);
+}
 
 describe('tasks that were started ahead of time', () => {
   const fixture = new JournalFixture();
@@ -24,16 +36,16 @@ describe('tasks that were started ahead of time', () => {
     await journal.received(armed, false);
     await journal.started(armed.taskId);
     await journal.received(begun, true);
-    journal.begun(begun.taskId);
+    begin(journal, begun.taskId);
     await journal.received(done, true);
-    journal.begun(done.taskId);
+    begin(journal, done.taskId);
     await journal.done(done.taskId, { body: Buffer.from('result'), headers: {} });
     return { armed: armed.taskId, begun: begun.taskId, done: done.taskId };
   }
 
   async function statesAfter(
     directory: string,
-    options: { bootId?: string } = {},
+    options: { bootId?: string; trustRunningTable?: boolean } = {},
   ): Promise<Map<string, string>> {
     const { recovered } = await fixture.open(directory, { epoch: 2, bootId: BOOT, ...options });
     return new Map(
@@ -54,6 +66,14 @@ describe('tasks that were started ahead of time', () => {
     const directory = await fixture.directory();
     const ids = await crashed(directory);
     const states = await statesAfter(directory, { bootId: OTHER_BOOT });
+    assert.equal(states.get(ids.armed), 'started 1');
+    assert.equal(states.get(ids.begun), 'started 1');
+  });
+
+  it('all count as begun while a worker host of the last run may be alive', async () => {
+    const directory = await fixture.directory();
+    const ids = await crashed(directory);
+    const states = await statesAfter(directory, { trustRunningTable: false });
     assert.equal(states.get(ids.armed), 'started 1');
     assert.equal(states.get(ids.begun), 'started 1');
   });
@@ -85,12 +105,32 @@ describe('tasks that were started ahead of time', () => {
     assert.equal(recovered.find(({ taskId }) => taskId === ids.armed)?.state, 'received');
   });
 
+  it('are known as begun or not while the agent lives, also in another attempt', async () => {
+    const { journal } = await fixture.open(await fixture.directory(), { bootId: BOOT });
+    const task = makeTask();
+    await journal.received(task, true);
+    journal.cell(task.taskId);
+    assert.equal(journal.hasBegun(task.taskId), false);
+    begin(journal, task.taskId);
+    assert.equal(journal.hasBegun(task.taskId), true);
+    await journal.started(task.taskId);
+    journal.cell(task.taskId);
+    assert.equal(journal.hasBegun(task.taskId), false);
+  });
+
+  it('have begun when they were handed over without a cell', async () => {
+    const { journal } = await fixture.open(await fixture.directory(), { bootId: BOOT });
+    const task = makeTask();
+    await journal.received(task, true);
+    assert.equal(journal.hasBegun(task.taskId), true);
+  });
+
   it('keep their cell until the result is durable, however many run', async () => {
     const directory = await fixture.directory();
     const { journal } = await fixture.open(directory, { bootId: BOOT });
     const first = makeTask();
     await journal.received(first, true);
-    journal.begun(first.taskId);
+    begin(journal, first.taskId);
     for (let count = 0; count < 5000; count += 100) {
       const tasks = Array.from({ length: 100 }, () => makeTask());
       await Promise.all(
@@ -99,7 +139,7 @@ describe('tasks that were started ahead of time', () => {
         }),
       );
       const results = tasks.map(async ({ taskId }) => {
-        journal.begun(taskId);
+        begin(journal, taskId);
         await journal.done(taskId, { body: Buffer.alloc(1), headers: {} });
         journal.confirmed(taskId);
       });

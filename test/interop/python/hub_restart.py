@@ -1,23 +1,22 @@
 """Submits before, during and after a restart of the hub; the suite restarts it when told to on stdout."""
 
-import os
 import sys
 
-from globus_compute_sdk import Executor
+from support import executor
 
 
 def add(x, y=1):
     return x + y
 
 
-with Executor(endpoint_id=os.environ["ENDPOINT_ID"]) as executor:
-    futures = [executor.submit(add, number) for number in range(300)]
+with executor() as gcx:
+    futures = [gcx.submit(add, number) for number in range(300)]
     futures[0].result(timeout=60)
     print("restart", flush=True)
     # The second half is submitted while the hub is down and on its way back.
-    futures += [executor.submit(add, number) for number in range(300, 600)]
+    futures += [gcx.submit(add, number) for number in range(300, 600)]
     sys.stdin.readline()
-    futures += [executor.submit(add, number) for number in range(600, 700)]
+    futures += [gcx.submit(add, number) for number in range(600, 700)]
     results = [future.result(timeout=120) for future in futures]
     assert results == [number + 1 for number in range(700)], results
 print("done", flush=True)

@@ -1,8 +1,11 @@
 """Runs the test cases of the main module and prints one JSON line per test, for the suite that reports them."""
 
+import faulthandler
 import json
 import traceback
 import unittest
+
+LIMIT_S = 150
 
 
 class JsonResult(unittest.TestResult):
@@ -27,4 +30,6 @@ def run():
     """The cases run as the main module, as a user's script does: dill sends its functions by value."""
     import __main__
 
+    # Before the suite's own limit, so that it is seen what hangs.
+    faulthandler.dump_traceback_later(LIMIT_S, exit=True)
     unittest.defaultTestLoader.loadTestsFromModule(__main__).run(JsonResult())

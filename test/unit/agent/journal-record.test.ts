@@ -14,9 +14,9 @@ import {
   scanRecords,
   serializeRecord,
 } from '../../../src/agent/journal/record.ts';
-import { taskKey } from '../../../src/agent/journal/task-id.ts';
 import { WriteBatch } from '../../../src/agent/journal/write-batch.ts';
 import { ComputeError } from '../../../src/base/errors.ts';
+import { taskKey } from '../../../src/protocol/task-id.ts';
 
 const SALT = 0x1234abcd;
 

@@ -8,6 +8,7 @@ import { packageRoot } from '../../../src/base/package-root.ts';
 
 const source = readFileSync(join(packageRoot(), 'src/base/errors.ts'), 'utf8');
 const frames = readFileSync(join(packageRoot(), 'src/protocol/host-frames.ts'), 'utf8');
+const sdk = readFileSync(join(packageRoot(), 'src/sdk/errors.ts'), 'utf8');
 const document = readFileSync(join(packageRoot(), 'docs/errors.md'), 'utf8');
 
 function section(title: string): string {
@@ -54,6 +55,20 @@ describe('docs/errors.md', () => {
     const byCode = (rows: Map<string, number>): [string, number][] =>
       [...rows].sort(([a], [b]) => a.localeCompare(b));
     assert.deepEqual(byCode(rowsOf('Commands and libraries')), byCode(real));
+  });
+
+  it('has every error that the SDK adds, with its class', () => {
+    const classes = new Map(
+      [...sdk.matchAll(/^export class (\w+) extends ComputeError \{(.+?)^\}/gms)].flatMap(
+        ([, name, body = '']) => {
+          const code = /super\(\s*'([A-Z_]+)'/.exec(body)?.[1];
+          return code === undefined ? [] : [[code, name]];
+        },
+      ) as [string, string][],
+    );
+    const rows = section('The TypeScript SDK').matchAll(/^\| `(\w+)` *\| `(\w+)`/gm);
+    assert.ok(classes.size > 0);
+    assert.deepEqual(new Map([...rows].map(([, code, name]) => [code, name])), classes);
   });
 
   it('has every code that our machinery gives a task', () => {

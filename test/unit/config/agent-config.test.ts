@@ -1,6 +1,7 @@
 /** Settings: precedence, problems all at once, and the texts that are generated from the table. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { parse } from 'yaml';
@@ -16,6 +17,7 @@ import {
 import { parseConfigText } from '../../../src/config/config-sources.ts';
 import { nearestKey } from '../../../src/config/nearest-key.ts';
 import { AGENT_OPTIONS, FILE_OPTIONS } from '../../../src/config/options.ts';
+import { TLS_CERTIFICATE_PEM } from '../../support/tls-fixture.ts';
 
 const FUNCTION_ID = 'AAAAAAAA-bbbb-4ccc-8ddd-eeeeeeeeeeee';
 
@@ -46,9 +48,33 @@ describe('settings of the agent', () => {
     assert.equal(config.heartbeatPeriodMs, 30_000);
     assert.equal(config.taskTimeoutMs, 0);
     assert.equal(config.workingDir, '/endpoints/one/tasks');
-    assert.equal(config.reserve, 2 * (config.javascriptThreads + config.pythonInterpreters));
+    const slots = config.javascriptThreads + config.pythonInterpreters;
+    assert.equal(config.reserve, Math.max(64, 2 * slots));
     assert.ok(Object.isFrozen(config) && Object.isFrozen(config.environment));
     assert.ok(origins.every(({ source }) => source === 'default'));
+  });
+
+  it('hold the authorities to trust, and name a file that has none', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'outpost-ca-'));
+    try {
+      writeFileSync(join(directory, 'ca.pem'), `# ours\n${TLS_CERTIFICATE_PEM}`);
+      writeFileSync(join(directory, 'empty.pem'), '');
+      const { config } = resolved({ directory, yaml: 'ca_file: ca.pem\n' });
+      assert.equal(config.ca?.trim(), TLS_CERTIFICATE_PEM.trim());
+      assert.equal(resolved().config.ca, undefined);
+      for (const [file, expected] of [
+        ['empty.pem', /expected a file with certificates as PEM/],
+        ['absent.pem', /expected there is no such file/],
+      ] as const) {
+        const [problem] = problemsOf({ directory, yaml: `ca_file: ${file}\n` });
+        assert.equal(problem?.key, 'ca_file');
+        assert.equal(problem.source, 'config.yaml:1');
+        assert.equal(problem.value, join(directory, file));
+        assert.match(problem.expected, expected);
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('come from flags before the environment before .env before config.yaml', () => {
@@ -199,11 +225,16 @@ describe('the table of options', () => {
       environment: { CHANGED: '1' },
       working_dir: '/changed',
       allowed_functions: [FUNCTION_ID],
+      allowed_serializers: ['JSONData', 'PureSourceDill'],
+      run_in_sandbox: 'true',
       log_level: 'trace',
       amqp_port: 1234,
     };
     const plain = JSON.stringify(resolved().config);
-    for (const { key, type, default: standard } of FILE_OPTIONS) {
+    // The one that takes a file has a test of its own.
+    for (const { key, type, default: standard } of FILE_OPTIONS.filter(
+      (o) => o.key !== 'ca_file',
+    )) {
       const value =
         changed[key] ??
         ('min' in type && type.min === standard

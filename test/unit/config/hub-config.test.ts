@@ -8,10 +8,11 @@ import { packageRoot } from '../../../src/base/package-root.ts';
 import {
   HUB_VARIABLES,
   hubEnvironment,
-  readDatabaseUrl,
+  readDatabaseSettings,
   readHubConfig,
   readHubStartConfig,
 } from '../../../src/config/hub-config.ts';
+import { TLS_CERTIFICATE_PEM, TLS_KEY_PEM } from '../../support/tls-fixture.ts';
 
 const SERVICES = {
   OUTPOST_DATABASE_URL: 'postgresql://u:p@db:5432/outpost',
@@ -62,6 +63,7 @@ describe('settings of the hub', () => {
       'OUTPOST_HUB_PORT',
       'OUTPOST_HUB_RETENTION_DAYS',
       'OUTPOST_HUB_TLS_CERT_FILE',
+      'OUTPOST_HUB_TLS_KEY_FILE',
       'OUTPOST_HUB_URL',
     ]);
     assert.equal(error.exitCode, 78);
@@ -79,9 +81,43 @@ describe('settings of the hub', () => {
     assert.ok(!error.message.includes('hunter2'));
   });
 
+  it('read certificate, key and authorities, and name those that cannot be used', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'outpost-hub-tls-'));
+    const [cert, key, wrong] = ['cert', 'key', 'wrong'].map((name) => join(directory, name));
+    assert.ok(cert !== undefined && key !== undefined && wrong !== undefined);
+    try {
+      await writeFile(cert, TLS_CERTIFICATE_PEM);
+      await writeFile(key, TLS_KEY_PEM);
+      await writeFile(wrong, 'no key');
+      const variables = { OUTPOST_HUB_TLS_CERT_FILE: cert, OUTPOST_HUB_TLS_KEY_FILE: key };
+      const config = readHubConfig({ ...variables, OUTPOST_CA_FILE: cert });
+      assert.equal(config.ca?.trim(), TLS_CERTIFICATE_PEM.trim());
+      assert.deepEqual(config.tls?.reload(), { cert: TLS_CERTIFICATE_PEM, key: TLS_KEY_PEM });
+      const error = problemsOf(() =>
+        readHubConfig({
+          ...variables,
+          OUTPOST_HUB_TLS_KEY_FILE: wrong,
+          OUTPOST_CA_FILE: key,
+          OUTPOST_AMQP_CA_FILE: cert,
+        }),
+      );
+      assert.match(error.message, /OUTPOST_CA_FILE .*certificates as PEM/);
+      assert.match(error.message, /OUTPOST_AMQP_CA_FILE .*to be called OUTPOST_CA_FILE by now/);
+      assert.match(
+        error.message,
+        /OUTPOST_HUB_TLS_CERT_FILE .*belongs to the key of OUTPOST_HUB_TLS_KEY_FILE/,
+      );
+      // Renewed files of which one is not there yet: whoever looks again keeps what it has.
+      await writeFile(key, 'half a key');
+      assert.throws(() => config.tls?.reload(), ConfigError);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
   it('take an empty text for unset', () => {
     assert.equal(readHubConfig({ OUTPOST_HUB_PORT: '', OUTPOST_HUB_HOST: ' ' }).port, 5000);
-    assert.equal(readDatabaseUrl({ OUTPOST_DATABASE_URL: '' }), undefined);
+    assert.equal(readDatabaseSettings({ OUTPOST_DATABASE_URL: '' }).url, undefined);
   });
 
   it('lose the slash at the end of the public URL', () => {

@@ -10,7 +10,13 @@ const ID = '11111111-2222-4333-8444-555555555555';
 
 describe('task documents', () => {
   it('have no result and no exception before the end', () => {
-    const row = { state: 'running', completed_at: null, result: null, output: null } as const;
+    const row = {
+      state: 'running',
+      completed_at: null,
+      result: null,
+      output: null,
+      provisional: false,
+    } as const;
     assert.deepEqual(taskDocument(ID, row), { task_id: ID, status: 'running' });
   });
 
@@ -27,6 +33,7 @@ describe('task documents', () => {
       completed_at: new Date(1_500),
       result,
       output: null,
+      provisional: false,
     });
     assert.deepEqual(document, {
       task_id: ID,

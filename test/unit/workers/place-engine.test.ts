@@ -15,6 +15,9 @@ import { PlaceEngine } from '../../../src/workers/place-engine.ts';
 class ScriptedPlace implements Place {
   readonly listener: PlaceListener;
   readonly ran: string[] = [];
+  /** Given ahead of time and not begun. */
+  readonly ahead: { nonce: string; settle: Settle }[] = [];
+  canReclaim = true;
   settle: Settle | undefined;
   aborted: AbortReason | undefined;
 
@@ -31,6 +34,25 @@ class ScriptedPlace implements Place {
     this.settle = settle;
   }
 
+  runAhead(task: WorkerTask, settle: Settle): void {
+    this.ahead.push({ nonce: task.nonce, settle });
+  }
+
+  reclaim(): boolean {
+    return this.ahead.pop() !== undefined;
+  }
+
+  /** Ends the running task and begins the next. */
+  goOn(): void {
+    const { settle } = this;
+    const next = this.ahead.shift();
+    if (next !== undefined) {
+      this.ran.push(next.nonce);
+    }
+    this.settle = next?.settle;
+    settle?.(RESULT);
+  }
+
   abort(reason: AbortReason): void {
     this.aborted ??= reason;
   }
@@ -43,7 +65,8 @@ class ScriptedPlace implements Place {
 class TurnedClock implements Clock {
   timers: { delayMs: number; callback: () => void }[] = [];
   now = (): number => 0;
-  monotonicMs = (): number => 0;
+  nowMs = 0;
+  monotonicMs = (): number => this.nowMs;
   after = (delayMs: number, callback: () => void): { cancel: () => void } => {
     const timer = { delayMs, callback };
     this.timers.push(timer);
@@ -74,11 +97,15 @@ function build(size: number): {
   places: ScriptedPlace[];
   clock: TurnedClock;
   degraded: string[];
+  begun: string[];
   outcomes: Record<string, string>;
   submit: (nonce: string, timeoutMs?: number) => void;
+  /** A task that may be given ahead of time. */
+  submitShort: (nonce: string) => void;
 } {
   const places: ScriptedPlace[] = [];
   const degraded: string[] = [];
+  const begun: string[] = [];
   const outcomes: Record<string, string> = {};
   const clock = new TurnedClock();
   const engine = new PlaceEngine({
@@ -86,6 +113,7 @@ function build(size: number): {
     size,
     clock,
     listener: {
+      onBegin: ({ nonce }) => begun.push(nonce),
       onPlacesChanged: () => undefined,
       onDegraded: (_language, reason) => degraded.push(reason),
       onQuarantined: () => undefined,
@@ -96,19 +124,20 @@ function build(size: number): {
       return place;
     },
   });
+  const submitShort = (nonce: string): void => {
+    submitWith(nonce, { cell: 1 });
+  };
   const submit = (nonce: string, timeoutMs?: number): void => {
-    const task = {
-      taskId: nonce,
-      nonce,
-      body: Buffer.alloc(0),
-      ...(timeoutMs !== undefined && { timeoutMs }),
-    };
+    submitWith(nonce, timeoutMs === undefined ? {} : { timeoutMs });
+  };
+  const submitWith = (nonce: string, more: Partial<WorkerTask>): void => {
+    const task = { taskId: nonce, nonce, body: Buffer.alloc(0), ...more };
     engine.submit(task, (outcome) => {
       assert.equal(outcomes[nonce], undefined, 'settled twice');
       outcomes[nonce] = outcome.kind === 'result' ? 'result' : outcome.code;
     });
   };
-  return { engine, places, clock, degraded, outcomes, submit };
+  return { engine, places, clock, degraded, begun, outcomes, submit, submitShort };
 }
 
 const failStart = (place: ScriptedPlace | undefined, hopeless = false): void => {
@@ -116,6 +145,22 @@ const failStart = (place: ScriptedPlace | undefined, hopeless = false): void => 
 };
 
 describe('place engine', () => {
+  it('tells when a task begins, and gives back what has not', () => {
+    const { engine, places, begun, outcomes, submit } = build(1);
+    engine.start();
+    submit('a');
+    assert.deepEqual(begun, []);
+    places[0]?.listener.onReady();
+    submit('b');
+    submit('c');
+    assert.deepEqual(begun, ['a']);
+    assert.deepEqual(engine.recall(), ['b', 'c']);
+    assert.equal(engine.taskCount, 1);
+    places[0]?.settle?.(RESULT);
+    assert.deepEqual(outcomes, { a: 'result' });
+    assert.deepEqual(begun, ['a']);
+  });
+
   it('gives a freed place the longest waiting task', () => {
     const { engine, places, outcomes, submit } = build(1);
     engine.start();
@@ -221,5 +266,130 @@ describe('place engine', () => {
       late: 'AGENT_STOPPED',
     });
     assert.equal(places.length, 1);
+  });
+
+  describe('gives tasks ahead of time', () => {
+    it('some, and goes on feeding the place', () => {
+      const { engine, places, begun, outcomes, submitShort } = build(1);
+      engine.start();
+      places[0]?.listener.onReady();
+      ['a', 'b', 'c', 'd', 'e', 'f'].forEach(submitShort);
+      assert.deepEqual(places[0]?.ran, ['a']);
+      assert.deepEqual(
+        places[0].ahead.map(({ nonce }) => nonce),
+        ['b', 'c', 'd'],
+      );
+      places[0].goOn();
+      assert.deepEqual(
+        places[0].ahead.map(({ nonce }) => nonce),
+        ['c', 'd', 'e'],
+      );
+      for (let left = 5; left > 0; left -= 1) {
+        places[0].goOn();
+      }
+      assert.deepEqual(Object.keys(outcomes), ['a', 'b', 'c', 'd', 'e', 'f']);
+      // The others are marked by the worker.
+      assert.deepEqual(begun, ['a']);
+      assert.equal(engine.taskCount, 0);
+    });
+
+    it('but none that has a limit, and none to a place that cannot give back', () => {
+      const { engine, places, submit, submitShort } = build(1);
+      engine.start();
+      places[0]?.listener.onReady();
+      submitShort('a');
+      submit('b', 1000);
+      submitShort('c');
+      assert.deepEqual(places[0]?.ahead, []);
+      const other = build(1);
+      other.engine.start();
+      other.places.forEach((place) => {
+        place.canReclaim = false;
+        place.listener.onReady();
+      });
+      other.submitShort('a');
+      other.submitShort('b');
+      assert.deepEqual(other.places[0]?.ahead, []);
+    });
+
+    it('and a place that frees takes over what stands behind a longer task', () => {
+      const { engine, places, clock, submitShort } = build(2);
+      engine.start();
+      places.forEach((place) => {
+        place.listener.onReady();
+      });
+      ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'].forEach(submitShort);
+      const [first, second] = places;
+      assert.ok(first !== undefined && second !== undefined);
+      const stuck = first.ahead.map(({ nonce }) => nonce);
+      assert.equal(stuck.length, 3);
+      clock.nowMs = 1000;
+      for (let left = 9; left > 0; left -= 1) {
+        second.goOn();
+      }
+      assert.equal(second.ran.length, 9);
+      assert.equal(first.ran.length, 1);
+      assert.ok(stuck.every((nonce) => second.ran.includes(nonce)));
+      assert.equal(engine.taskCount, 1);
+    });
+
+    it('and none to a worker that may still come upon a task that was taken back', () => {
+      const { engine, places, submitShort } = build(1);
+      engine.start();
+      const place = places[0];
+      place?.listener.onReady();
+      ['a', 'b'].forEach(submitShort);
+      engine.recall();
+      submitShort('c');
+      submitShort('d');
+      assert.deepEqual(place?.ahead, []);
+      place.goOn();
+      assert.deepEqual(place.ran, ['a', 'c']);
+      assert.deepEqual(place.ahead, []);
+      // Whatever was sent before c has been passed.
+      place.goOn();
+      ['e', 'f'].forEach(submitShort);
+      assert.deepEqual(place.ran, ['a', 'c', 'd']);
+      assert.equal(place.ahead.length, 2);
+    });
+
+    it('and hands what a lost worker had not begun to the next one, in order', () => {
+      const { engine, places, outcomes, submitShort } = build(1);
+      engine.start();
+      places[0]?.listener.onReady();
+      ['a', 'b', 'c'].forEach(submitShort);
+      places[0]?.settle?.(LOST);
+      places[0]?.listener.onLost();
+      places[1]?.listener.onReady();
+      assert.deepEqual(places[1]?.ran, ['b']);
+      places[1].goOn();
+      assert.deepEqual(places[1].ran, ['b', 'c']);
+      assert.deepEqual(outcomes, { a: 'WORKER_EXITED', b: 'result' });
+    });
+
+    it('and takes them back when a task before them is cancelled', () => {
+      const { engine, places, outcomes, submitShort } = build(1);
+      engine.start();
+      places[0]?.listener.onReady();
+      ['a', 'b', 'c'].forEach(submitShort);
+      assert.equal(engine.cancel('b'), true);
+      assert.deepEqual(outcomes, { b: 'TASK_CANCELLED' });
+      assert.equal(engine.cancel('a'), true);
+      assert.equal(places[0]?.aborted, 'TASK_CANCELLED');
+      assert.deepEqual(places[0].ahead, []);
+      assert.deepEqual(engine.recall(), ['c']);
+    });
+
+    it('and never ends a worker that has gone on to the next task', () => {
+      const { engine, places, submitShort } = build(1);
+      engine.start();
+      places[0]?.listener.onReady();
+      submitShort('a');
+      submitShort('b');
+      // It has begun b; the result of a is on its way.
+      places[0]?.ahead.splice(0);
+      engine.cancel('a');
+      assert.equal(places[0]?.aborted, undefined);
+    });
   });
 });

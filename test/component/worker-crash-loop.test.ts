@@ -1,0 +1,206 @@
+/** Worker hosts and interpreters that do not do their work: those that die again and again, and those that fall silent. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { hostLoop } from '../../src/agent/watched-loops.ts';
+import { Watchdog } from '../../src/agent/watchdog.ts';
+import { WorkerHost } from '../../src/agent/worker-host.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { packTask } from '../../src/protocol/messages.ts';
+import { packBuffers } from '../../src/protocol/serialization.ts';
+import { eventually } from '../support/eventually.ts';
+import { ENDPOINT_ID, PYTHON, TestHost } from '../support/worker-host.ts';
+
+describe('a worker host that falls silent', function () {
+  this.timeout(60_000);
+
+  it('is replaced by the watchdog, unlike one that only has a long task', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'outpost-silent-host-'));
+    const lost: string[] = [];
+    let readyCount = 0;
+    const host = new WorkerHost(
+      {
+        config: {
+          endpointId: ENDPOINT_ID,
+          javascript: { threads: 0, heapMb: 64 },
+          python: { interpreters: 1, executable: PYTHON },
+          workingDir: directory,
+          resultCharsMax: 1000,
+          outputBytesMax: 1000,
+          killGraceMs: 200,
+          startTimeoutMs: 10_000,
+          environment: {},
+        },
+        socketPath: join(directory, 's'),
+        environment: { PATH: process.env['PATH'] ?? '' },
+        cookie: `silent-${process.pid}`,
+        clock: systemClock,
+        logger: silentLogger,
+      },
+      {
+        onReady: () => (readyCount += 1),
+        onResult: () => undefined,
+        onFailed: () => undefined,
+        onReturned: () => undefined,
+        onDegraded: () => undefined,
+        onLost: (reason) => lost.push(reason),
+        onBroken: () => undefined,
+      },
+    );
+    const watchdog = new Watchdog({
+      loops: [hostLoop(host, 2_000)],
+      clock: systemClock,
+      logger: silentLogger,
+      periodMs: 250,
+    });
+    await host.start();
+    try {
+      await eventually(() => {
+        assert.equal(readyCount, 1);
+      }, 20_000);
+      const taskId = randomUUID();
+      const sleeps = 'st\nf:def f():\n    import time\n    time.sleep(60)\n';
+      host.send(
+        { type: 'task', task_id: taskId, nonce: 'n', language: 'python' },
+        packTask({ task_id: taskId, task_buffer: packBuffers([sleeps, '11\n[]', '11\n{}']) }),
+      );
+      watchdog.start();
+      const frames = host.frameCount;
+      const { pid = 0 } = host;
+      // Longer than the limit: it is the answers to the pings that count.
+      await eventually(() => {
+        assert.ok(host.frameCount >= frames + 12);
+      }, 20_000);
+      assert.deepEqual([lost, watchdog.stalls], [[], []]);
+      process.kill(pid, 'SIGSTOP');
+      await eventually(() => {
+        assert.equal(readyCount, 2);
+      }, 20_000);
+      assert.equal(lost.length, 1);
+      assert.match(lost[0] ?? '', /had not answered for \d s and was replaced/);
+      assert.deepEqual(
+        watchdog.stalls.map(({ loop, count }) => [loop, count]),
+        [['worker host', 1]],
+      );
+      assert.notEqual(host.pid, pid);
+    } finally {
+      watchdog.stop();
+      await host.stop();
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('workers that die soon after they were ready', function () {
+  this.timeout(60_000);
+  let directory: string;
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'outpost-crash-loop-'));
+  });
+
+  afterEach(async () => {
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  it('as hosts, are reported with what they said, and taken back by one that stays', async () => {
+    const flag = join(directory, 'broken');
+    const script = join(directory, 'crash.cjs');
+    await writeFile(flag, '');
+    await writeFile(
+      script,
+      `const { existsSync } = require('node:fs');
+if (require('node:worker_threads').isMainThread && existsSync(${JSON.stringify(flag)})) {
+  setInterval(() => {
+    if (process.env.READY_AFTER < performance.now()) {
+      process.stderr.write('a bad library');
+      process.exit(3);
+    }
+  }, 20).unref();
+}`,
+    );
+    await mkdir(join(directory, 'tasks'));
+    const events: string[] = [];
+    const host = new WorkerHost(
+      {
+        config: {
+          endpointId: ENDPOINT_ID,
+          javascript: { threads: 0, heapMb: 64 },
+          python: { interpreters: 0, executable: PYTHON },
+          workingDir: join(directory, 'tasks'),
+          resultCharsMax: 1000,
+          outputBytesMax: 1000,
+          killGraceMs: 200,
+          startTimeoutMs: 10_000,
+          environment: {},
+        },
+        socketPath: join(directory, 's'),
+        environment: {
+          PATH: process.env['PATH'] ?? '',
+          NODE_OPTIONS: `--require ${script}`,
+          READY_AFTER: '800',
+        },
+        cookie: `crash-loop-${process.pid}`,
+        clock: systemClock,
+        logger: silentLogger,
+      },
+      {
+        onReady: () => events.push('ready'),
+        onResult: () => undefined,
+        onFailed: () => undefined,
+        onReturned: () => undefined,
+        onDegraded: () => undefined,
+        onLost: () => events.push('lost'),
+        onBroken: (reason) => events.push(reason),
+      },
+    );
+    await host.start();
+    try {
+      await eventually(() => {
+        assert.match(events.at(-1) ?? '', /it exited with code 3; it said: a bad library/);
+      }, 40_000);
+      assert.ok(events.filter((event) => event === 'ready').length >= 3, events.join());
+      await rm(flag);
+      await eventually(() => {
+        assert.equal(events.at(-1), 'ready');
+        assert.ok(host.connected);
+      }, 20_000);
+    } finally {
+      await host.stop();
+    }
+  });
+
+  it('as interpreters, stop being launched, and tasks fail with what they said', async () => {
+    await writeFile(
+      join(directory, 'sitecustomize.py'),
+      `import os, sys, threading, time
+def crash():
+    time.sleep(0.3)
+    sys.stderr.write('a bad library')
+    sys.stderr.flush()
+    os._exit(42)
+threading.Thread(target=crash, daemon=True).start()
+`,
+    );
+    const host = await TestHost.start({
+      python: { interpreters: 1, executable: PYTHON },
+      environment: { PYTHONPATH: directory },
+    });
+    try {
+      await host.when(() => host.degraded.length > 0, 40_000);
+      assert.ok(host.ready.filter(({ python }) => python === 1).length >= 9);
+      assert.match(host.degraded[0]?.reason ?? '', /10 workers died.*code 42.*a bad library/s);
+      const { frame } = await host.py('def f():\n    pass\n');
+      assert.ok(frame.type === 'failed');
+      assert.equal(frame.code, 'WORKER_START_FAILED');
+      assert.match(frame.message, /a bad library/);
+      assert.equal(frame.worker_lost, false);
+    } finally {
+      await host.dispose();
+    }
+  });
+});
