@@ -22,6 +22,8 @@ export interface AgentOptions {
   readonly saveRegistration: (registration: { endpointId: string; epoch: number }) => Promise<void>;
   readonly hubUrl: string;
   readonly tokens: TokenSource;
+  /** Authorities that are trusted beside the system's (PEM), for hub and broker. */
+  readonly ca?: string;
   readonly displayName?: string;
   /** Registered with the endpoint: versions and host, for people who look at it. */
   readonly metadata: Readonly<Record<string, unknown>>;
@@ -42,8 +44,12 @@ export interface AgentOptions {
   readonly drainGraceMs: number;
   readonly workerStartTimeoutMs: number;
   readonly workingDir: string;
+  /** Whether each task gets a directory of its own in it. */
+  readonly runInSandbox: boolean;
   /** Ids of the only functions that may run; undefined means all. */
   readonly allowedFunctions?: readonly string[];
+  /** Identifiers of the only serializers that are accepted; undefined means all. */
+  readonly allowedSerializers?: readonly string[];
   readonly journalBytesMax: number;
   /** Extra environment of the workers. */
   readonly environment: Readonly<Record<string, string>>;

@@ -12,16 +12,16 @@ import { join } from 'node:path';
 
 import type { Clock } from '../base/clock.ts';
 import { withDeadline } from '../base/deadline.ts';
-import { AuthError, ComputeError, UnavailableError, errorText } from '../base/errors.ts';
+import { ConflictError, UnavailableError, errorText } from '../base/errors.ts';
+import type { ComputeError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
+import { detach } from '../base/logger.ts';
 import { ReleaseStack } from '../base/release-stack.ts';
 import { HubClient } from '../client/hub-client.ts';
-import { dialAmqp } from '../transport/amqp/connection.ts';
-import type { AmqpConnection } from '../transport/amqp/connection.ts';
-import { AmqpSession } from '../transport/amqp/session.ts';
 import type { SessionState } from '../transport/amqp/session.ts';
 import { thisProcess } from './agent-lock.ts';
 import type { AgentOptions } from './agent-options.ts';
+import { BrokerLink } from './broker-link.ts';
 import { startControlSocket } from './control-socket.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { DispatcherCounts } from './dispatcher.ts';
@@ -29,16 +29,20 @@ import { Heartbeat } from './heartbeat.ts';
 import { Intake } from './intake.ts';
 import { openJournal } from './journal/journal.ts';
 import type { Journal } from './journal/journal.ts';
+import { agentCookie, killLeftovers, sweepLeftovers } from './leftovers.ts';
 import { Registrar } from './registration.ts';
-import type { Registration } from './registration.ts';
 import { ResultOutbox } from './result-outbox.ts';
 import { startScheduledJobs } from './scheduled-jobs.ts';
 import { packFailure } from './task-failure.ts';
 import { TaskStatuses } from './task-statuses.ts';
+import { watchedLoops } from './watched-loops.ts';
+import { Watchdog } from './watchdog.ts';
+import type { StallReport } from './watchdog.ts';
 import { WorkerHost } from './worker-host.ts';
 
 const SETTLE_LIMIT_MS = 10_000;
 const CLOSE_LIMIT_MS = 5_000;
+const HAND_BACK_LIMIT_MS = 5_000;
 const RELEASE_LEASE_LIMIT_MS = 3_000;
 
 /** Where the agent is in its life. */
@@ -51,8 +55,10 @@ export interface AgentStatus {
   readonly phase: AgentPhase;
   /** Online means: consuming, and the last heartbeat was confirmed by the broker. */
   readonly state: 'online' | 'offline' | 'draining' | 'starting' | 'stopped';
-  /** Why it is not online, in words. */
+  /** Why it is not online, and what is done about it, in words. */
   readonly reason: string | null;
+  /** Since when it is not online. */
+  readonly offline_since: string | null;
   readonly pid: number;
   readonly host: string;
   readonly since: string;
@@ -63,6 +69,8 @@ export interface AgentStatus {
   readonly tasks: DispatcherCounts & { readonly unconfirmed: number; readonly unpublished: number };
   readonly journal: Journal['stats'];
   readonly worker_host_pid: number | null;
+  /** Loops that had work and made no progress, since the start. */
+  readonly stalls: readonly StallReport[];
   readonly cpu_seconds: number;
   readonly rss_bytes: number;
 }
@@ -77,8 +85,9 @@ export class Agent {
   readonly #statuses: TaskStatuses;
   readonly #releases = new ReleaseStack();
   readonly #since: string;
-  readonly #epochs = { tasks: 0, results: 0 };
   #phase: AgentPhase = 'created';
+  /** In the environment of everything that this agent starts. */
+  #cookie: string | undefined;
   #parts: Parts | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -91,7 +100,8 @@ export class Agent {
     this.#clock = clock;
     this.#logger = logger;
     this.#since = new Date(clock.now()).toISOString();
-    this.#hub = new HubClient({ hubUrl: options.hubUrl, tokens: options.tokens, clock });
+    const { hubUrl, tokens, ca } = options;
+    this.#hub = new HubClient({ hubUrl, tokens, clock, ...(ca !== undefined && { ca }) });
     this.#registrar = new Registrar(
       options,
       this.#hub,
@@ -142,21 +152,19 @@ export class Agent {
   status(): AgentStatus {
     const parts = this.#parts;
     const stopped: SessionState = { phase: 'stopped' };
-    const tasks = parts?.taskSession.state ?? stopped;
-    const results = parts?.resultSession.state ?? stopped;
     const usage = process.resourceUsage();
     const counts = parts?.dispatcher.counts ?? NO_COUNTS;
     return {
       name: this.#options.name,
       endpoint_id: this.#registrar.current?.endpointId ?? this.#options.endpointId ?? null,
       phase: this.#phase,
-      ...this.#stateInWords(tasks, results),
+      ...this.#stateInWords(parts?.link),
       pid: process.pid,
       host: thisProcess().host,
       since: this.#since,
       hub_url: this.#options.hubUrl,
       lease_epoch: this.#registrar.current?.epoch ?? null,
-      sessions: { tasks, results },
+      sessions: parts?.link.sessions ?? { tasks: stopped, results: stopped },
       paused: parts?.intake.pauses ?? [],
       tasks: {
         ...counts,
@@ -165,6 +173,7 @@ export class Agent {
       },
       journal: parts?.journal.stats ?? NO_JOURNAL,
       worker_host_pid: parts?.host.pid ?? null,
+      stalls: parts?.watchdog.stalls ?? [],
       cpu_seconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6,
       rss_bytes: process.memoryUsage.rss(),
     };
@@ -181,25 +190,34 @@ export class Agent {
     this.#cancelled.abort();
   }
 
-  #stateInWords(tasks: SessionState, results: SessionState): Pick<AgentStatus, 'state' | 'reason'> {
+  /** Kills what the agent has started, for a process that ends at once. The journal knows what ran. */
+  kill(): void {
+    if (this.#cookie !== undefined) {
+      killLeftovers(this.#cookie, this.#logger);
+    }
+  }
+
+  #stateInWords(
+    link: BrokerLink | undefined,
+  ): Pick<AgentStatus, 'state' | 'reason' | 'offline_since'> {
     if (this.#phase === 'draining' || this.#phase === 'stopped') {
-      return { state: this.#phase, reason: null };
+      return { state: this.#phase, reason: null, offline_since: null };
     }
-    if (tasks.phase === 'online' && results.phase === 'online') {
-      return { state: 'online', reason: null };
+    const health = link?.health();
+    if (health?.isOnline === true) {
+      return { state: 'online', reason: null, offline_since: null };
     }
-    if (this.#registrar.current === undefined) {
-      return { state: 'starting', reason: this.#registrar.lastFailure ?? null };
+    if (this.#registrar.current === undefined || health?.offline === undefined) {
+      const reason = this.#registrar.lastFailure ?? null;
+      return { state: 'starting', reason, offline_since: null };
     }
-    const offline = [tasks, results].find((session) => session.phase === 'offline');
-    return {
-      state: 'offline',
-      reason: offline?.phase === 'offline' ? offline.reason : 'connecting to the broker',
-    };
+    const { sinceMs, reason } = health.offline;
+    const since = new Date(sinceMs).toISOString();
+    return { state: 'offline', reason: `OFFLINE since ${since}: ${reason}`, offline_since: since };
   }
 
   async #acquire(): Promise<Parts> {
-    const { name, directory, controlSocketPath, reserve, javascriptThreads, pythonInterpreters } =
+    const { directory, controlSocketPath, reserve, javascriptThreads, pythonInterpreters } =
       this.#options;
     const logger = this.#logger;
     const clock = this.#clock;
@@ -209,6 +227,10 @@ export class Agent {
     });
     // Workers put the endpoint's id into every result, so a first start needs the hub before anything else.
     const endpointId = this.#options.endpointId ?? (await this.#registrar.obtain()).endpointId;
+    const cookie = await agentCookie(directory);
+    this.#cookie = cookie;
+    // Before the journal is read: while the old worker host lives, tasks may still begin in it.
+    const { survivors } = await sweepLeftovers(cookie, clock, logger);
     const { journal, recovered, notices } = await openJournal({
       directory: join(directory, 'journal'),
       host: thisProcess().host,
@@ -216,6 +238,7 @@ export class Agent {
       // One more than the epoch before: the grant itself comes later, and the journal must be open by then.
       epoch: (this.#options.previousEpoch ?? 0) + 1,
       bytesMax: this.#options.journalBytesMax,
+      trustRunningTable: survivors.length === 0,
       clock,
       logger: logger.child({ component: 'journal' }),
     });
@@ -247,13 +270,10 @@ export class Agent {
       (taskId) => {
         dispatcher.onConfirmed(taskId);
       },
-      (taskId, reason) => {
-        const message = `the task ended, but its result could not be read back from the agent's journal (${reason}); submit it again`;
-        return {
-          body: packFailure(taskId, { code: 'RESULT_UNREADABLE', message }, clock.now()),
-          headers: {},
-        };
-      },
+      (taskId, failure) => ({
+        body: packFailure(taskId, failure, clock.now()),
+        headers: {},
+      }),
     );
     const dispatcher: Dispatcher = new Dispatcher({
       rules: this.#admissionRules(endpointId),
@@ -286,7 +306,10 @@ export class Agent {
         dispatcher.forget(consumer);
       },
     });
-    const host: WorkerHost = this.#workerHost(dispatcher, endpointId);
+    const host: WorkerHost = this.#workerHost(dispatcher, journal, {
+      endpointId,
+      cookie,
+    });
     await host.start();
     this.#releases.push('worker host', async () => {
       await host.stop();
@@ -302,20 +325,32 @@ export class Agent {
       clock,
       logger: logger.child({ component: 'heartbeat' }),
     });
-    const resultSession = this.#resultSession(name, outbox, heartbeat, intake);
-    const taskSession = this.#taskSession(name, intake);
-    resultSession.start();
-    taskSession.start();
+    const link = this.#brokerLink({ intake, outbox, heartbeat, dispatcher, journal });
+    link.start();
     this.#releases.push('broker sessions', async () => {
       this.#registrar.stop();
-      await Promise.all([taskSession.stop(), resultSession.stop()]);
+      await link.stop();
       outbox.stop();
       heartbeat.pause();
     });
-    return { journal, outbox, dispatcher, intake, host, heartbeat, taskSession, resultSession };
+    const watched = { link, registrar: this.#registrar, outbox, heartbeat, journal, host, clock };
+    const watchdog = new Watchdog({
+      loops: watchedLoops(watched, this.#options.heartbeatPeriodMs),
+      clock,
+      logger: logger.child({ component: 'watchdog' }),
+    });
+    watchdog.start();
+    this.#releases.push('watchdog', () => {
+      watchdog.stop();
+    });
+    return { journal, outbox, dispatcher, intake, host, heartbeat, link, watchdog };
   }
 
-  #workerHost(dispatcher: Dispatcher, endpointId: string): WorkerHost {
+  #workerHost(
+    dispatcher: Dispatcher,
+    journal: Journal,
+    { endpointId, cookie }: { readonly endpointId: string; readonly cookie: string },
+  ): WorkerHost {
     const options = this.#options;
     return new WorkerHost(
       {
@@ -324,14 +359,17 @@ export class Agent {
           javascript: { threads: options.javascriptThreads, heapMb: options.javascriptHeapMb },
           python: { interpreters: options.pythonInterpreters, executable: options.python },
           workingDir: options.workingDir,
+          runInSandbox: options.runInSandbox,
           resultCharsMax: options.resultCharsMax,
           outputBytesMax: options.outputBytesMax,
           killGraceMs: options.killGraceMs,
+          runningTable: journal.runningTablePath,
           startTimeoutMs: options.workerStartTimeoutMs,
           environment: options.environment,
         },
         socketPath: `${options.controlSocketPath}.h`,
         environment: options.baseEnvironment,
+        cookie,
         clock: this.#clock,
         logger: this.#logger.child({ component: 'worker-host' }),
       },
@@ -344,6 +382,9 @@ export class Agent {
         },
         onFailed: (frame) => {
           dispatcher.onHostFailed(frame);
+        },
+        onReturned: (frame) => {
+          dispatcher.onHostReturned(frame);
         },
         onDegraded: (frame) => {
           dispatcher.onHostDegraded(frame);
@@ -358,107 +399,68 @@ export class Agent {
     );
   }
 
-  #resultSession(
-    name: string,
-    outbox: ResultOutbox,
-    heartbeat: Heartbeat,
-    intake: Intake,
-  ): AmqpSession {
-    return new AmqpSession({
-      name: 'results',
+  #brokerLink(
+    parts: Pick<Parts, 'intake' | 'outbox' | 'heartbeat' | 'dispatcher' | 'journal'>,
+  ): BrokerLink {
+    const { name, ca } = this.#options;
+    return new BrokerLink({
+      name,
+      ...(ca !== undefined && { ca }),
+      registrar: this.#registrar,
+      intake: parts.intake,
+      outbox: parts.outbox,
+      heartbeat: parts.heartbeat,
       clock: this.#clock,
-      logger: this.#logger.child({ component: 'results' }),
-      dial: async (attempt) => await this.#dial('results', attempt, `${name} results`),
-      setUp: async (connection) => {
-        connection.onBlocked((blocked) => {
-          // A broker under alarm stops reading from publishing connections: what is consumed now could not be answered.
-          if (blocked) {
-            intake.pause('broker-blocked');
-          } else {
-            intake.resume('broker-blocked');
-          }
-        });
-        const publisher = await connection.openPublisher();
-        const { response, endpointId } = this.#requireRegistration();
-        await heartbeat.begin({ publisher, info: response.heartbeat_queue_info, endpointId });
-        outbox.setRoute({ publisher, info: response.result_queue_info });
-        return { broken: publisher.closed };
-      },
-      onState: (state) => {
-        if (state.phase !== 'online') {
-          outbox.setRoute(undefined);
-          heartbeat.pause();
-          intake.resume('broker-blocked');
+      logger: this.#logger.child({ component: 'broker' }),
+      onStateChange: () => {
+        if (this.#parts !== undefined && this.status().state === 'online') {
+          this.#onOnline();
         }
-        this.#afterStateChange();
+      },
+      onFenced: (error) => {
+        detach(this.#logger, 'ending a fenced agent', this.#endFenced(parts, error));
+      },
+      onFatal: (error) => {
+        if (this.#phase !== 'draining') {
+          this.#onFatal(error);
+        }
       },
     });
   }
 
-  #taskSession(name: string, intake: Intake): AmqpSession {
-    return new AmqpSession({
-      name: 'tasks',
-      clock: this.#clock,
-      logger: this.#logger.child({ component: 'tasks' }),
-      dial: async (attempt) => await this.#dial('tasks', attempt, `${name} tasks`),
-      setUp: async (connection) => {
-        const { response } = this.#requireRegistration();
-        return await intake.begin(connection, response.task_queue_info.queue);
-      },
-      onState: (state) => {
-        if (state.phase !== 'online') {
-          intake.end();
-        }
-        this.#afterStateChange();
-      },
-    });
-  }
-
-  async #dial(
-    purpose: 'tasks' | 'results',
-    { refused, signal }: { refused: boolean; signal: AbortSignal },
-    connectionName: string,
-  ): Promise<AmqpConnection> {
-    let registration: Registration;
-    try {
-      registration = await this.#registrar.obtain(refused ? this.#epochs[purpose] : undefined);
-    } catch (error) {
-      if (
-        error instanceof ComputeError &&
-        !(error instanceof UnavailableError) &&
-        this.#phase !== 'draining'
-      ) {
-        this.#onFatal(error);
-      }
-      throw error;
-    }
-    this.#epochs[purpose] = registration.epoch;
-    const info =
-      purpose === 'tasks'
-        ? registration.response.task_queue_info
-        : registration.response.result_queue_info;
-    return await dialAmqp({ url: info.connection_url, connectionName, signal });
-  }
-
-  #requireRegistration(): Registration {
-    const registration = this.#registrar.current;
-    if (registration === undefined) {
-      throw new AuthError('TOKEN_REJECTED', 'not registered');
-    }
-    return registration;
-  }
-
-  #afterStateChange(): void {
-    if (this.#parts !== undefined && this.status().state === 'online') {
-      this.#onOnline();
+  /** Somebody took the endpoint over: what runs ends in its own time, its results are published, then the agent ends. */
+  async #endFenced(
+    { dispatcher, outbox, journal }: Pick<Parts, 'outbox' | 'dispatcher' | 'journal'>,
+    error: ConflictError,
+  ): Promise<void> {
+    dispatcher.quiesce();
+    await dispatcher.drained();
+    await this.#handBack(journal, dispatcher);
+    await this.#bounded(
+      SETTLE_LIMIT_MS,
+      'publishing the results of a fenced agent',
+      outbox.settled(),
+    );
+    if (this.#phase !== 'draining') {
+      this.#onFatal(
+        new ConflictError(
+          'PRECONDITION_FAILED',
+          `this agent was fenced: it has taken no more tasks, finished what ran, and ends. ${error.message}`,
+          { cause: error, details: error.details },
+        ),
+      );
     }
   }
 
   #admissionRules(endpointId: string): ConstructorParameters<typeof Dispatcher>[0]['rules'] {
-    const { allowedFunctions, javascriptThreads, pythonInterpreters } = this.#options;
+    const { allowedFunctions, allowedSerializers, javascriptThreads, pythonInterpreters } =
+      this.#options;
     return {
       endpointId,
       allowedFunctions: allowedFunctions === undefined ? undefined : new Set(allowedFunctions),
+      ...(allowedSerializers !== undefined && {
+        allowedSerializers: new Set(allowedSerializers),
+      }),
       places: { javascript: javascriptThreads, python: pythonInterpreters },
     };
   }
@@ -492,6 +494,7 @@ export class Agent {
     this.#phase = 'draining';
     if (parts !== undefined) {
       await this.#quiesceAndDrain(parts);
+      await this.#handBack(parts.journal, parts.dispatcher);
       await this.#settle(parts);
     }
     await this.#bounded(CLOSE_LIMIT_MS * 2, 'closing', this.#releases.release());
@@ -519,7 +522,31 @@ export class Agent {
     await this.#bounded(this.#options.drainGraceMs, 'waiting for running tasks', first);
   }
 
-  async #settle({ dispatcher, host, outbox, heartbeat }: Parts): Promise<void> {
+  /**
+   * Gives the hub what was acked and has not begun, so that it need not wait for this host. What cannot be given back stays in the
+   * journal, and runs when the agent is started here again.
+   */
+  async #handBack(journal: Journal, dispatcher: Dispatcher): Promise<void> {
+    const registration = this.#registrar.current;
+    const taskIds = dispatcher.unstarted;
+    if (taskIds.length === 0 || registration === undefined) {
+      return;
+    }
+    const { endpointId, epoch } = registration;
+    await this.#bounded(
+      HAND_BACK_LIMIT_MS,
+      `handing ${taskIds.length} tasks back to the hub (they stay in the journal, and run when the agent is started here again)`,
+      this.#hub.handBackTasks(endpointId, epoch, taskIds).then(async () => {
+        dispatcher.forgetTasks(taskIds);
+        await journal.handedBack(taskIds);
+        this.#logger.info({ count: taskIds.length }, 'handed tasks that had not begun back');
+      }),
+    );
+  }
+
+  async #settle({ dispatcher, host, outbox, heartbeat, watchdog }: Parts): Promise<void> {
+    // From here on every step has a limit of its own.
+    watchdog.stop();
     dispatcher.failRunning({
       code: 'AGENT_STOPPED',
       message:
@@ -575,8 +602,8 @@ interface Parts {
   readonly intake: Intake;
   readonly host: WorkerHost;
   readonly heartbeat: Heartbeat;
-  readonly taskSession: AmqpSession;
-  readonly resultSession: AmqpSession;
+  readonly link: BrokerLink;
+  readonly watchdog: Watchdog;
 }
 
 const NO_COUNTS: DispatcherCounts = {

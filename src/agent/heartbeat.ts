@@ -2,7 +2,8 @@
  * Tells the hub that the endpoint lives, and what became of its tasks.
  *
  * One report as soon as there is a connection, then one per period, and between them one at most each STATUS_INTERVAL_MS while
- * task states have changed. Heartbeats start before work and stop after it; the last one says `active: false`.
+ * task states have changed. What a report carried and the broker did not confirm goes with the next one. Heartbeats start before
+ * work and stop after it; the last one says `active: false`.
  */
 import type { Clock, Timer } from '../base/clock.ts';
 import { errorText } from '../base/errors.ts';
@@ -38,8 +39,7 @@ export class Heartbeat {
   #timer: Timer | undefined;
   #statusTimer: Timer | undefined;
   #stopped = false;
-  /** Monotonic time of the last confirmed report, for `status` and the watchdog. */
-  #confirmedAtMs: number | undefined;
+  #confirmedCount = 0;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
@@ -48,11 +48,9 @@ export class Heartbeat {
     });
   }
 
-  /** Milliseconds since a report was confirmed; undefined if none was. */
-  get sinceConfirmedMs(): number | undefined {
-    return this.#confirmedAtMs === undefined
-      ? undefined
-      : this.#options.clock.monotonicMs() - this.#confirmedAtMs;
+  /** Reports that were confirmed, for the watchdog. */
+  get confirmedCount(): number {
+    return this.#confirmedCount;
   }
 
   /** Tells where to publish from now on, and reports at once. @throws UnavailableError when the report is not confirmed. */
@@ -128,17 +126,24 @@ export class Heartbeat {
     if (route === undefined) {
       return;
     }
-    const { statuses, describe, periodMs, clock } = this.#options;
+    const { statuses, describe, periodMs } = this.#options;
+    const taken = statuses.take();
     const body = packEpStatusReport({
       endpoint_id: route.endpointId,
       global_state: { ...describe(), heartbeat_period: periodMs / 1000, active },
-      task_statuses: statuses.take(),
+      task_statuses: taken.report,
     });
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
-    await route.publisher.publish(exchange, routingKey, body, {
-      mandatory: true,
-      persistent: true,
-    });
-    this.#confirmedAtMs = clock.monotonicMs();
+    try {
+      await route.publisher.publish(exchange, routingKey, body, {
+        mandatory: true,
+        persistent: true,
+      });
+    } catch (error) {
+      taken.giveBack();
+      throw error;
+    }
+    taken.confirm();
+    this.#confirmedCount += 1;
   }
 }

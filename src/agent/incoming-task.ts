@@ -11,7 +11,7 @@ import {
 } from '../protocol/amqp-headers.ts';
 import { TASK_BYTES_MAX } from '../protocol/limits.ts';
 import { canonicalUuid, peekCodeId, unpackTask } from '../protocol/messages.ts';
-import { languageOf } from '../protocol/serialization.ts';
+import { languageOf, serializerObstacle, unpackBuffers } from '../protocol/serialization.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type { Delivery } from '../transport/amqp/consumer.ts';
 import type { TaskFailure } from './task-failure.ts';
@@ -39,6 +39,8 @@ export interface AdmissionRules {
   readonly endpointId: string;
   /** Canonical ids; undefined allows every function. */
   readonly allowedFunctions: ReadonlySet<string> | undefined;
+  /** Identifiers of the only serializers that are accepted; undefined accepts all. */
+  readonly allowedSerializers?: ReadonlySet<string>;
   /** Number of places of a language; 0 means that this endpoint does not run it. */
   readonly places: Readonly<Record<Language, number>>;
 }
@@ -97,6 +99,16 @@ function readMeta(
       'ENVELOPE_INVALID',
       `the function is serialized as ${JSON.stringify(codeId)}, which is no code serialization that this agent knows`,
     );
+  }
+  const obstacle =
+    rules.allowedSerializers === undefined
+      ? undefined
+      : serializerObstacle(
+          unpackBuffers(unpackTask(delivery.body).task_buffer),
+          rules.allowedSerializers,
+        );
+  if (obstacle !== undefined) {
+    return refuse('SERIALIZER_NOT_ALLOWED', obstacle);
   }
   if (rules.places[language] === 0) {
     return { kind: 'refused', taskId, failure: languageNotAvailable(language) };

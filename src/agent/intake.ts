@@ -3,11 +3,22 @@
  *
  * Prefetch is fixed at slots + reserve, so a backlog stays at the broker (I1, I6). The consumer is exclusive as a courtesy; who may
  * run the endpoint is decided by the lease.
+ *
+ * N1 The consumer is changed by one thing at a time: beginning on a new connection, pausing and resuming wait for each other, and
+ *    each looks at what is wanted when its turn comes.
+ * N2 A consumer that lives but gets nothing is found out: every PROBE_PERIOD_MS the broker is asked on the consumer's own channel.
  */
+import type { Clock, Timer } from '../base/clock.ts';
+import { systemClock } from '../base/clock.ts';
+import { ComputeError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
 import type { AmqpConnection } from '../transport/amqp/connection.ts';
 import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
+import type { SetUpEnded } from '../transport/amqp/end-cause.ts';
+
+/** Two frames each: an idle agent has 6 ms of processor time for this long. */
+const PROBE_PERIOD_MS = 30_000;
 
 /** Settings and collaborators. */
 export interface IntakeOptions {
@@ -16,31 +27,34 @@ export interface IntakeOptions {
   readonly onDelivery: (delivery: Delivery, consumer: AmqpConsumer) => void;
   /** The consumer is gone: what it delivered cannot be acked any more. */
   readonly onForget: (consumer: AmqpConsumer) => void;
-}
-
-/** Something that ends a session. */
-interface Broken {
-  readonly reason: string;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /** Consumes tasks; knows when not to. */
 export class Intake {
   readonly #options: IntakeOptions;
+  readonly #clock: Clock;
   readonly #pauses = new Set<string>();
   #connection: AmqpConnection | undefined;
   #queue = '';
   #consumer: AmqpConsumer | undefined;
-  #breakSession: (broken: Broken) => void = () => undefined;
-  /** Changes of the consumer happen one after the other. */
+  /** Whether the broker was told to stop delivering to it. */
+  #isCancelled = false;
+  #deliveryCount = 0;
+  #probeTimer: Timer | undefined;
+  #breakSession: (broken: SetUpEnded) => void = () => undefined;
+  /** Changes of the consumer, one after the other (N1). */
   #changing: Promise<void> = Promise.resolve();
 
   constructor(options: IntakeOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
   }
 
   /** Whether tasks are being consumed. */
   get consuming(): boolean {
-    return this.#consumer !== undefined && this.#pauses.size === 0;
+    return this.#consumer !== undefined && !this.#isCancelled;
   }
 
   /** Why consuming is paused, for `status`. */
@@ -49,16 +63,24 @@ export class Intake {
   }
 
   /** Starts consuming on a new connection; `broken` tells when this has come to an end. */
-  async begin(connection: AmqpConnection, queue: string): Promise<{ broken: Promise<Broken> }> {
+  async begin(connection: AmqpConnection, queue: string): Promise<{ broken: Promise<SetUpEnded> }> {
     this.#connection = connection;
-    this.#queue = queue;
-    const broken = new Promise<Broken>((resolve) => {
-      this.#breakSession = resolve;
+    const begun = this.#changing.then(async () => {
+      this.#queue = queue;
+      const broken = new Promise<SetUpEnded>((resolve) => {
+        this.#breakSession = resolve;
+      });
+      if (this.#connection === connection && this.#pauses.size === 0) {
+        await this.#open();
+      }
+      return { broken };
     });
-    if (this.#pauses.size === 0) {
-      await this.#open();
-    }
-    return { broken };
+    // The caller has the failure; what comes next only waits for its turn.
+    this.#changing = begun.then(
+      () => undefined,
+      () => undefined,
+    );
+    return await begun;
   }
 
   /** The connection is gone. */
@@ -75,7 +97,10 @@ export class Intake {
     this.#pauses.add(reason);
     this.#options.logger.warn({ reason }, 'consuming is paused');
     this.#change(async () => {
-      await this.#consumer?.cancel();
+      if (this.consuming && this.#pauses.size > 0) {
+        this.#isCancelled = true;
+        await this.#consumer?.cancel();
+      }
     });
   }
 
@@ -86,7 +111,7 @@ export class Intake {
     }
     this.#options.logger.info({ reason }, 'consuming goes on');
     this.#change(async () => {
-      if (this.#connection === undefined || this.#pauses.size > 0) {
+      if (this.#connection === undefined || this.#pauses.size > 0 || this.consuming) {
         return;
       }
       // What the cancelled consumer still holds comes again on the new one.
@@ -105,7 +130,7 @@ export class Intake {
   #change(work: () => Promise<void>): void {
     this.#changing = this.#changing.then(work).catch((error: unknown) => {
       this.#options.logger.debug({ err: error }, 'changing the consumer failed, reconnecting');
-      this.#breakSession({ reason: 'the consumer could not be changed' });
+      this.#breakSession(endOf(error));
     });
   }
 
@@ -120,17 +145,20 @@ export class Intake {
       prefetch: this.#options.prefetch,
       exclusive: true,
       onDelivery: (delivery) => {
+        this.#deliveryCount += 1;
         this.#options.onDelivery(delivery, opened);
       },
     });
     this.#consumer = opened;
+    this.#isCancelled = false;
+    this.#scheduleProbe(opened, undefined);
     detach(
       this.#options.logger,
       'watching the consumer',
       opened.ended.then((ended) => {
         if (this.#consumer === opened) {
           this.#dropConsumer();
-          this.#breakSession({ reason: ended.reason });
+          this.#breakSession(ended);
         }
       }),
     );
@@ -139,8 +167,56 @@ export class Intake {
   #dropConsumer(): void {
     const consumer = this.#consumer;
     this.#consumer = undefined;
+    this.#probeTimer?.cancel();
     if (consumer !== undefined) {
       this.#options.onForget(consumer);
     }
   }
+
+  #scheduleProbe(consumer: AmqpConsumer, idleSince: number | undefined): void {
+    this.#probeTimer?.cancel();
+    this.#probeTimer = this.#clock.after(PROBE_PERIOD_MS, () => {
+      detach(this.#options.logger, 'probing the consumer', this.#probe(consumer, idleSince));
+    });
+  }
+
+  /** `idleSince`: the count of deliveries when messages were last found waiting for a consumer that held none. */
+  async #probe(consumer: AmqpConsumer, idleSince: number | undefined): Promise<void> {
+    let found: SetUpEnded | undefined;
+    let nextIdleSince: number | undefined;
+    try {
+      if (this.consuming) {
+        const { messageCount, consumerCount } = await consumer.probe();
+        const isIdle = messageCount > 0 && consumer.heldCount === 0;
+        nextIdleSince = isIdle ? this.#deliveryCount : undefined;
+        if (consumerCount === 0) {
+          found = notConsuming('the broker does not know our consumer any more');
+        } else if (isIdle && idleSince === this.#deliveryCount) {
+          found = notConsuming('tasks wait in the queue and the broker delivers none');
+        }
+      }
+    } catch (error) {
+      found = endOf(error);
+    }
+    if (this.#consumer !== consumer) {
+      return; // It ended meanwhile.
+    }
+    if (found !== undefined && this.consuming) {
+      this.#options.logger.warn({ reason: found.reason }, 'alive but not consuming, reconnecting');
+      this.#breakSession(found);
+      return;
+    }
+    this.#scheduleProbe(consumer, nextIdleSince);
+  }
+}
+
+function notConsuming(reason: string): SetUpEnded {
+  return { kind: 'not-consuming', reason };
+}
+
+function endOf(error: unknown): SetUpEnded {
+  const reason = errorText(error);
+  const code = error instanceof ComputeError ? error.details['replyCode'] : undefined;
+  // A request without an answer on a connection whose heartbeats go on.
+  return typeof code === 'number' ? { reason, code } : { reason, kind: 'not-consuming' };
 }

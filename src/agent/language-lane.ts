@@ -1,92 +1,174 @@
 /**
- * What waits and runs in one language: slots, and the tasks in line for them.
+ * The tasks of one language, by phase, and how many of them may be under way: one for each place of the worker host, and while
+ * tasks are short some more, which wait in the host for a free place. So frames, results and acks travel in batches, and no place
+ * waits for the disk. Ahead of time is not begun: should host or agent die, the table of running tasks tells the two apart.
  *
- *   waiting ─▶ (arming ─▶ armed) ─▶ running
- *
- * While tasks are short, the next few are armed: made ready to run ahead of time, so that a slot that frees does not wait for the
- * disk. The lane keeps count and order; the dispatcher moves the tasks.
+ * The lane keeps order, count and bytes; the dispatcher moves the tasks.
  */
+import type { HeldTask, TaskPhase } from './held-task.ts';
 
-/** Tasks per slot that are made ready to run ahead of time, while tasks are short. */
-const ARMED_PER_SLOT = 4;
-/** Average run time up to which the disk, rather than the function, would set the pace. */
+/** Tasks per place that are handed over ahead of time, while tasks are short. */
+const AHEAD_PER_PLACE = 32;
+/** Bytes of task messages under way from which on nothing more is handed over ahead of time. */
+const AHEAD_BYTES_MAX = 4 * 1024 * 1024;
+/** Average run time from which on handing over ahead of time gains nothing. */
 const SHORT_TASK_MS = 200;
 /** Weight of the last run in the average. */
 const AVERAGE_WEIGHT = 0.1;
-/** Armed tasks keep their body in memory; a larger one is read back when its turn comes. */
-export const ARMED_BODY_BYTES_MAX = 64 * 1024;
 
-/** A task that may run, with its body unless that is large. */
-export interface ArmedTask<T> {
-  readonly task: T;
-  readonly body: Buffer | undefined;
-}
+/** Phases of a task that is in a lane. */
+export type LanePhase = Exclude<TaskPhase, 'done'>;
 
-/** Slots of one language and who is in line for them. */
-export class LanguageLane<T> {
-  /** In line, in order; the journal has their bodies. */
-  readonly waiting: T[] = [];
-  /** Ready to be handed over, in order. They came before those that wait. */
-  readonly #armed: ArmedTask<T>[] = [];
-  /** Tasks whose arming is on its way to the disk. */
-  armingCount = 0;
-  /** Tasks that hold a slot. */
-  runningCount = 0;
-  /** Slots that the worker host offers now. */
-  slotCount = 0;
+/** The line for the places of one language. */
+export class LanguageLane {
+  readonly #lines: Readonly<Record<'waiting' | 'ready' | 'ahead', HeldTask[]>> = {
+    waiting: [],
+    ready: [],
+    ahead: [],
+  };
+  readonly #counts: Record<LanePhase, number> = {
+    accepting: 0,
+    waiting: 0,
+    starting: 0,
+    ready: 0,
+    ahead: 0,
+    running: 0,
+  };
+  #bytesUnderWay = 0;
+  #averageRunMs = 0;
+  /** Places that the worker host offers now. */
+  placeCount = 0;
   /** Why no worker can be started, as long as that is so. */
   degraded: string | undefined;
-  #averageRunMs = 0;
+  /** Whether the worker host can be asked what has begun; without that nothing is handed over ahead of time. */
+  mayRunAhead = true;
 
-  /** Tasks that wait for a slot, whether or not they are armed. */
+  /** Every task of the lane. */
+  get heldCount(): number {
+    const { accepting, waiting, starting, ready, ahead, running } = this.#counts;
+    return accepting + waiting + starting + ready + ahead + running;
+  }
+
+  /** Tasks that hold no place yet. */
   get queuedCount(): number {
-    return this.waiting.length + this.armingCount + this.#armed.length;
+    return this.heldCount - this.#counts.running;
   }
 
-  /** Slots that may be filled. A language without workers lets one task through at a time, to be failed with the reason. */
-  get usableSlotCount(): number {
-    return this.degraded === undefined ? this.slotCount : Math.max(1, this.slotCount);
+  get runningCount(): number {
+    return this.#counts.running;
   }
 
-  get hasFreeSlot(): boolean {
-    return this.runningCount < this.usableSlotCount;
+  /** Tasks that the worker host has. */
+  get sentCount(): number {
+    return this.#counts.running + this.#counts.ahead;
   }
 
-  /** Whether a task that comes now can run at once. */
-  get isOpen(): boolean {
-    return this.hasFreeSlot && this.queuedCount === 0;
+  /** Places that may be filled. A language without workers lets one task through at a time, to be failed with the reason. */
+  get usablePlaceCount(): number {
+    return this.degraded === undefined ? this.placeCount : Math.max(1, this.placeCount);
   }
 
-  /** Whether the next task in line should be made ready while others run. */
-  get shouldArm(): boolean {
-    return (
-      this.#averageRunMs < SHORT_TASK_MS &&
-      this.armingCount + this.#armed.length < ARMED_PER_SLOT * this.slotCount
-    );
+  /** Whether tasks are over so soon that what is in line now will run in a moment. */
+  get isShort(): boolean {
+    return this.#averageRunMs < SHORT_TASK_MS;
   }
 
-  /** Puts a task in line that is ready to run; a large body is left to the journal. */
-  arm(task: T, body: Buffer): void {
-    this.#armed.push({ task, body: body.length <= ARMED_BODY_BYTES_MAX ? body : undefined });
+  /** Whether a task of this size may be started now, if nothing stands in line before it. */
+  mayStart(bodyBytes: number): boolean {
+    const { starting, ready } = this.#counts;
+    const underWay = this.sentCount + starting + ready;
+    if (underWay < this.usablePlaceCount) {
+      return true;
+    }
+    return underWay < this.#sendLimit && this.#bytesUnderWay + bodyBytes <= AHEAD_BYTES_MAX;
   }
 
-  /** The next task that is ready. */
-  nextArmed(): ArmedTask<T> | undefined {
-    return this.#armed.shift();
+  /** The first task in line, if it may be started now. */
+  get nextToStart(): HeldTask | undefined {
+    const [next] = this.#lines.waiting;
+    return next !== undefined && this.mayStart(next.bodyBytes) ? next : undefined;
   }
 
-  /** The next task that waits; none while an earlier one is being armed, which must not be overtaken. */
-  nextWaiting(): T | undefined {
-    return this.armingCount === 0 ? this.waiting.shift() : undefined;
+  /** The first task that is ready, if the worker host has room for it. */
+  get nextToSend(): HeldTask | undefined {
+    return this.sentCount < Math.max(this.#sendLimit, this.usablePlaceCount)
+      ? this.#lines.ready[0]
+      : undefined;
   }
 
-  /** Takes every task out of the line. */
-  takeAll(): T[] {
-    return [...this.#armed.splice(0).map(({ task }) => task), ...this.waiting.splice(0)];
+  /** The task of which it can be told that a place has taken it, because those before it have ended. */
+  get nextToRun(): HeldTask | undefined {
+    return this.#counts.running < this.usablePlaceCount ? this.#lines.ahead[0] : undefined;
   }
 
-  /** Notes how long a task held its slot, in milliseconds. */
+  /** Whether anything stands in line. */
+  get hasWaiting(): boolean {
+    return this.#counts.waiting > 0;
+  }
+
+  get #sendLimit(): number {
+    const ahead = this.isShort && this.mayRunAhead ? AHEAD_PER_PLACE * this.placeCount : 0;
+    return this.usablePlaceCount + ahead;
+  }
+
+  /** Takes a task in. */
+  add(task: HeldTask, phase: LanePhase): void {
+    task.phase = phase;
+    this.#enter(task, phase, false);
+  }
+
+  /** Moves a task on, or back: to the front of the line when `first`. */
+  move(task: HeldTask, phase: LanePhase, first = false): void {
+    this.#leave(task);
+    task.phase = phase;
+    this.#enter(task, phase, first);
+  }
+
+  /** Lets go of a task. */
+  remove(task: HeldTask): void {
+    this.#leave(task);
+  }
+
+  /** Notes how long a task held its place, in milliseconds. */
   noteRunTime(runMs: number): void {
     this.#averageRunMs += AVERAGE_WEIGHT * (runMs - this.#averageRunMs);
   }
+
+  #enter(task: HeldTask, phase: LanePhase, first: boolean): void {
+    this.#counts[phase] += 1;
+    if (isUnderWay(phase)) {
+      this.#bytesUnderWay += task.bodyBytes;
+    }
+    if (phase === 'waiting' || phase === 'ready' || phase === 'ahead') {
+      const line = this.#lines[phase];
+      if (first) {
+        line.unshift(task);
+      } else {
+        line.push(task);
+      }
+    }
+  }
+
+  #leave(task: HeldTask): void {
+    const { phase, bodyBytes } = task;
+    if (phase === 'done') {
+      return;
+    }
+    this.#counts[phase] -= 1;
+    if (isUnderWay(phase)) {
+      this.#bytesUnderWay -= bodyBytes;
+    }
+    if (phase === 'waiting' || phase === 'ready' || phase === 'ahead') {
+      const line = this.#lines[phase];
+      if (line[0] === task) {
+        line.shift();
+      } else {
+        line.splice(line.indexOf(task), 1);
+      }
+    }
+  }
+}
+
+function isUnderWay(phase: LanePhase): boolean {
+  return phase !== 'accepting' && phase !== 'waiting';
 }

@@ -1,8 +1,9 @@
 /**
  * Runs an agent as a process: signals in, exit code out.
  *
- * The ladder (style.md's signal contract): first SIGTERM or SIGINT drains; the second cancels what runs; the third exits at once with
- * 128 + signal. SIGQUIT starts at the second step. An overall timer ends the process if a step hangs.
+ * The ladder: the first SIGTERM or SIGINT drains; the second cancels what runs; the third kills what runs and exits at once with
+ * 128 + signal. SIGQUIT starts at the second step, with the agent's status in the log. An overall timer ends the process if a step
+ * hangs. I7: whichever way the process ends, nothing of it stays alive.
  */
 import type { Clock } from '../base/clock.ts';
 import { systemClock } from '../base/clock.ts';
@@ -35,9 +36,13 @@ export interface RunAgentOptions {
  * @throws ComputeError when the agent cannot run: refused credentials, another holder of the lease.
  */
 export async function runAgent(run: RunAgentOptions): Promise<number> {
-  const { options, logger, exit } = run;
+  const { options, logger } = run;
   const clock = run.clock ?? systemClock;
   const agent = new Agent(options, clock, logger);
+  const exit = (code: number): void => {
+    agent.kill();
+    run.exit(code);
+  };
   let announced = false;
   agent.onOnline(() => {
     const { endpointId } = agent;
@@ -82,6 +87,9 @@ function installSignalLadder(
     if (rung >= 3) {
       exit(128 + SIGNAL_NUMBERS[signal]);
       return;
+    }
+    if (signal === 'SIGQUIT') {
+      logger.info({ status: agent.status() }, 'status at SIGQUIT');
     }
     if (rung === 2) {
       agent.cancelRunning();

@@ -2,21 +2,22 @@
  * Registers the endpoint with the hub and holds what came back: queue infos, broker credentials, lease epoch.
  *
  * Sessions dial with what is held and ask for a renewal only when the broker refused it; two sessions that are refused
- * at the same time share one renewal. Registration is retried for ever on what can pass (hub away), never on what cannot
- * (credentials refused before the first registration, somebody else holds the lease).
+ * at the same time share one renewal. Which failures are tried again, for ever, is told by the table in session-outcomes.ts.
  */
 import { backoffDelayMs } from '../base/backoff.ts';
 import type { BackoffOptions } from '../base/backoff.ts';
 import { sleep } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
-import { AuthError, ConflictError, ProtocolError, errorText } from '../base/errors.ts';
+import { ConflictError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { HubClient } from '../client/hub-client.ts';
 import type { EndpointRegistered, EndpointRegistration } from '../protocol/rest.ts';
 import { thisProcess } from './agent-lock.ts';
 import type { AgentOptions } from './agent-options.ts';
+import { registrationOutcome } from './session-outcomes.ts';
 
-const RETRY: BackoffOptions = { baseMs: 250, maxMs: 30_000 };
+/** The hub is asked a few times a second by a thousand agents at most; each attempt has retries of its own. */
+const RETRY: BackoffOptions = { baseMs: 250, maxMs: 3_000 };
 
 /** What the agent holds after registering. */
 export interface Registration {
@@ -31,6 +32,7 @@ type RegistrationOptions = Pick<
   | 'displayName'
   | 'metadata'
   | 'allowedFunctions'
+  | 'allowedSerializers'
   | 'endpointId'
   | 'previousEpoch'
   | 'takeover'
@@ -47,6 +49,7 @@ export class Registrar {
   readonly #stopped = new AbortController();
   #current: Registration | undefined;
   #inFlight: Promise<Registration> | undefined;
+  #attemptCount = 0;
   /** The last failed attempt in words, for `status` and for whoever waits for the start. */
   #lastFailure: string | undefined;
 
@@ -62,6 +65,16 @@ export class Registrar {
     return this.#current;
   }
 
+  /** Attempts to register so far, for the watchdog. */
+  get attemptCount(): number {
+    return this.#attemptCount;
+  }
+
+  /** Whether somebody waits for a registration. */
+  get isRegistering(): boolean {
+    return this.#inFlight !== undefined;
+  }
+
   /** Why the last attempt failed; undefined once one succeeded. */
   get lastFailure(): string | undefined {
     return this.#lastFailure;
@@ -70,7 +83,7 @@ export class Registrar {
   /**
    * The registration, made if there is none or if the one with `refusedEpoch` is no longer accepted by the broker.
    *
-   * @throws AuthError, ConflictError or ProtocolError when trying again cannot help; otherwise keeps trying until `stop`.
+   * @throws AuthError, ConflictError or ProtocolError when trying again is not for this agent; otherwise keeps trying until `stop`.
    */
   async obtain(refusedEpoch?: number): Promise<Registration> {
     if (this.#current !== undefined && this.#current.epoch !== refusedEpoch) {
@@ -82,6 +95,11 @@ export class Registrar {
     return await this.#inFlight;
   }
 
+  /** Whether `stop` was called. */
+  get isStopped(): boolean {
+    return this.#stopped.signal.aborted;
+  }
+
   /** Ends waiting for the hub. */
   stop(): void {
     this.#stopped.abort(new ConflictError('NOT_RUNNING', 'the agent is stopping'));
@@ -90,27 +108,23 @@ export class Registrar {
   async #register(): Promise<Registration> {
     for (let attempt = 0; ; attempt += 1) {
       this.#stopped.signal.throwIfAborted();
+      this.#attemptCount += 1;
       try {
         return await this.#attempt();
       } catch (error) {
-        this.#lastFailure = errorText(error);
-        if (this.#isFinal(error)) {
+        this.#stopped.signal.throwIfAborted();
+        const { action, status } = registrationOutcome(error, this.#current !== undefined);
+        if (action !== 'wait') {
+          this.#lastFailure = errorText(error);
           throw error;
         }
+        this.#lastFailure = `${errorText(error)} (${status})`;
         const delayMs = backoffDelayMs(attempt, RETRY);
         const level = attempt === 0 ? 'warn' : 'debug';
         this.#logger[level]({ err: error, attempt, delayMs }, 'registration failed, trying again');
         await sleep(this.#clock, delayMs, this.#stopped.signal);
       }
     }
-  }
-
-  #isFinal(error: unknown): boolean {
-    // Once registered, a refused secret may be rotated back in: the agent keeps its tasks and asks again (design.md 6).
-    if (error instanceof AuthError) {
-      return this.#current === undefined;
-    }
-    return error instanceof ConflictError || error instanceof ProtocolError;
   }
 
   async #attempt(): Promise<Registration> {
@@ -142,13 +156,16 @@ export class Registrar {
   }
 
   #body(): EndpointRegistration {
-    const { name, displayName, metadata, allowedFunctions, previousEpoch, takeover } =
+    const { name, displayName, metadata, allowedFunctions, allowedSerializers, takeover } =
       this.#options;
-    const epoch = this.#current?.epoch ?? previousEpoch;
+    const epoch = this.#current?.epoch ?? this.#options.previousEpoch;
     return {
       endpoint_name: name,
       ...(displayName !== undefined && { display_name: displayName }),
-      metadata,
+      metadata: {
+        ...metadata,
+        ...(allowedSerializers !== undefined && { allowed_serializers: allowedSerializers }),
+      },
       ...(allowedFunctions !== undefined && { allowed_functions: allowedFunctions }),
       lease: {
         holder: thisProcess(),

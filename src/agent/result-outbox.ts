@@ -3,21 +3,30 @@
  *
  * I4: a result leaves the journal only after the confirm of that very publish, on the channel that carried it, and when it was
  * not returned as unroutable. Whatever was in flight when a channel ended is published again on the next one.
+ * O1 A failed publish never leads straight to the next one. A channel that ended is not used again; what the broker returned or
+ *    refused waits, longer each time, or until there is a new connection.
+ * O2 A result that no message can carry, or that is too large for the broker, is replaced by a failure that says so. The broker tells
+ *    of such a message by closing the channel under all that is in flight, so these are published again one at a time.
  * I6: at most WINDOW_COUNT results and WINDOW_BYTES bytes are in flight; beyond that, and while the broker is away, only task
  * ids are kept here and the bodies are read back from the journal.
  */
+import { backoffDelayMs } from '../base/backoff.ts';
+import type { BackoffOptions } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
-import { UnavailableError, errorText } from '../base/errors.ts';
+import { ComputeError, InvariantError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
 import type { PublishQueueInfo } from '../protocol/rest.ts';
 import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
 import type { Journal } from './journal/journal.ts';
+import type { TaskFailure } from './task-failure.ts';
 
 const WINDOW_COUNT = 1024;
 const WINDOW_BYTES = 64 * 1024 * 1024;
-/** The results queue is missing or unbound: only the hub's operator can mend it, so asking often helps nobody. */
-const RETURNED_RETRY_MS = 5_000;
+/** Returned: the queue for results is missing, which only the hub can mend. Refused: the broker is in trouble. */
+const RETRY: BackoffOptions = { baseMs: 500, maxMs: 60_000 };
+/** AMQP: precondition failed, which is also what RabbitMQ says of a message over its max_message_size. */
+const PRECONDITION_FAILED = 406;
 
 /** A result on its way out. */
 export interface OutgoingResult {
@@ -37,25 +46,35 @@ export class ResultOutbox {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onConfirmed: (taskId: string) => void;
-  readonly #onUnreadable: (taskId: string, reason: string) => OutgoingResult;
+  readonly #packFailure: (taskId: string, failure: TaskFailure) => OutgoingResult;
   #route: Route | undefined;
   #inFlightCount = 0;
   #inFlightBytes = 0;
+  #answeredCount = 0;
   /** Task ids whose result waits, in order, each with the promise that its record can be read. */
   readonly #backlog = new Map<string, Promise<void>>();
   #pumping = false;
   #retryTimer: Timer | undefined;
+  /** Failures in a row that say nothing against the channel (O1). */
+  #retryCount = 0;
+  /** In flight when the broker closed the channel over one of them (O2). */
+  readonly #suspects = new Set<string>();
+  /** Whether the only result in flight is a suspect. */
+  #isProbing = false;
+  /** What is published instead of what the journal has. */
+  readonly #replacements = new Map<string, OutgoingResult>();
+  #isStopped = false;
   readonly #settled: (() => void)[] = [];
 
-  /** `onUnreadable` makes the failure that takes the place of a result that the journal cannot give back (I2). */
+  /** `packInstead` makes the failure that takes the place of a result that cannot be delivered (I2). */
   constructor(
     journal: Journal,
     clock: Clock,
     logger: Logger,
     onConfirmed: (taskId: string) => void,
-    onUnreadable: (taskId: string, reason: string) => OutgoingResult,
+    packInstead: (taskId: string, failure: TaskFailure) => OutgoingResult,
   ) {
-    this.#onUnreadable = onUnreadable;
+    this.#packFailure = packInstead;
     this.#journal = journal;
     this.#clock = clock;
     this.#logger = logger;
@@ -67,6 +86,11 @@ export class ResultOutbox {
     return this.#inFlightCount;
   }
 
+  /** Publishes that were confirmed or failed, for the watchdog. */
+  get answeredCount(): number {
+    return this.#answeredCount;
+  }
+
   /** Results that wait for a connection or for room. */
   get backlogCount(): number {
     return this.#backlog.size;
@@ -74,7 +98,11 @@ export class ResultOutbox {
 
   /** Tells where to publish from now on; undefined while there is no connection. */
   setRoute(route: Route | undefined): void {
-    this.#route = route;
+    this.#route = this.#isStopped ? undefined : route;
+    if (route !== undefined) {
+      // Another connection may find what the last one did not.
+      this.#cancelRetry();
+    }
     this.#pump();
   }
 
@@ -106,12 +134,15 @@ export class ResultOutbox {
 
   /** Stops retrying; what is not confirmed stays in the journal. */
   stop(): void {
+    this.#isStopped = true;
     this.#route = undefined;
-    this.#retryTimer?.cancel();
+    this.#cancelRetry();
   }
 
   #hasRoom(): boolean {
-    return this.#inFlightCount < WINDOW_COUNT && this.#inFlightBytes < WINDOW_BYTES;
+    return (
+      !this.#isProbing && this.#inFlightCount < WINDOW_COUNT && this.#inFlightBytes < WINDOW_BYTES
+    );
   }
 
   #send(
@@ -123,42 +154,107 @@ export class ResultOutbox {
     this.#inFlightCount += 1;
     this.#inFlightBytes += body.length;
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
+    this.#isProbing = this.#suspects.has(taskId);
     route.publisher
       .publish(exchange, routingKey, body, { headers, mandatory: true, persistent: true })
       .then(
         () => {
           this.#leave(body.length);
+          this.#retryCount = 0;
+          this.#forget(taskId);
           this.#journal.confirmed(taskId);
           this.#onConfirmed(taskId);
           this.#afterSettling();
         },
         (error: unknown) => {
+          const wasProbed = this.#isProbing;
           this.#leave(body.length);
           this.#backlog.set(taskId, durable);
-          this.#afterFailure(taskId, error);
+          this.#afterFailure(route, taskId, body.length, wasProbed, error);
         },
       );
   }
 
   #leave(bytes: number): void {
+    this.#answeredCount += 1;
     this.#inFlightCount -= 1;
     this.#inFlightBytes -= bytes;
+    this.#isProbing = false;
   }
 
-  #afterFailure(taskId: string, error: unknown): void {
-    if (error instanceof UnavailableError && error.details['returned'] === true) {
-      this.#logger.error(
-        { taskId, reason: errorText(error) },
-        'the broker has no queue for results, keeping them: ask the operator of the hub to restart it',
-      );
-      this.#retryTimer ??= this.#clock.after(RETURNED_RETRY_MS, () => {
-        this.#retryTimer = undefined;
-        this.#pump();
+  #forget(taskId: string): void {
+    this.#suspects.delete(taskId);
+    this.#replacements.delete(taskId);
+  }
+
+  #afterFailure(
+    route: Route,
+    taskId: string,
+    bytes: number,
+    wasProbed: boolean,
+    error: unknown,
+  ): void {
+    const reason = errorText(error);
+    const details = error instanceof ComputeError ? error.details : {};
+    if (error instanceof InvariantError) {
+      this.#replace(taskId, {
+        code: 'RESULT_UNDELIVERABLE',
+        message: `the task ended, but no message can carry its result: ${reason}; return less, or print less`,
       });
       return;
     }
-    this.#logger.debug({ taskId, reason: errorText(error) }, 'result not confirmed, keeping it');
+    if (details['returned'] === true || details['nacked'] === true) {
+      this.#logger[this.#retryCount === 0 ? 'error' : 'debug'](
+        { taskId, reason },
+        'the broker takes no results, keeping them: ask the operator of the hub to look at it',
+      );
+      this.#retryLater();
+      return;
+    }
+    this.#logger.debug({ taskId, reason }, 'result not confirmed, keeping it');
+    // The channel has ended, whether its session knows or not (O1).
+    if (this.#route?.publisher === route.publisher) {
+      this.#route = undefined;
+    }
+    if (details['replyCode'] !== PRECONDITION_FAILED) {
+      return;
+    }
+    if (wasProbed) {
+      this.#replace(taskId, {
+        code: 'RESULT_UNDELIVERABLE',
+        message: `the task ended, but its result of ${bytes} bytes is refused by the broker (${reason}); return less, or a reference`,
+      });
+    } else {
+      this.#suspects.add(taskId);
+    }
+  }
+
+  /** Publishes a failure in the place of a result that cannot be delivered (O2); a failure itself is only kept. */
+  #replace(taskId: string, failure: TaskFailure): void {
+    if (this.#replacements.has(taskId)) {
+      this.#retryLater();
+      return;
+    }
+    this.#logger.error({ taskId, code: failure.code }, 'a result cannot be delivered');
+    this.#suspects.delete(taskId);
+    this.#replacements.set(taskId, this.#packFailure(taskId, failure));
     this.#pump();
+  }
+
+  #retryLater(): void {
+    if (this.#retryTimer !== undefined || this.#isStopped) {
+      return;
+    }
+    this.#retryTimer = this.#clock.after(backoffDelayMs(this.#retryCount, RETRY), () => {
+      this.#retryTimer = undefined;
+      this.#pump();
+    });
+    this.#retryCount += 1;
+  }
+
+  #cancelRetry(): void {
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
   }
 
   #afterSettling(): void {
@@ -180,12 +276,13 @@ export class ResultOutbox {
   async #drainBacklog(): Promise<void> {
     try {
       for (const [taskId, durable] of this.#backlog) {
-        if (this.#route === undefined || !this.#hasRoom() || this.#retryTimer !== undefined) {
+        if (!this.#maySend(taskId)) {
           return;
         }
         const result = await this.#readBack(taskId, durable);
-        const route = this.#route as Route | undefined;
-        if (route === undefined) {
+        const route = this.#route;
+        // Reading took a while.
+        if (route === undefined || !this.#maySend(taskId)) {
           return;
         }
         this.#backlog.delete(taskId);
@@ -197,8 +294,22 @@ export class ResultOutbox {
     }
   }
 
+  #maySend(taskId: string): boolean {
+    return (
+      this.#route !== undefined &&
+      this.#retryTimer === undefined &&
+      this.#hasRoom() &&
+      // Alone, so that the broker's answer is about this one.
+      (!this.#suspects.has(taskId) || this.#inFlightCount === 0)
+    );
+  }
+
   /** One result that cannot be read must not hold up the others, nor leave its task in silence. */
   async #readBack(taskId: string, durable: Promise<void>): Promise<OutgoingResult> {
+    const replacement = this.#replacements.get(taskId);
+    if (replacement !== undefined) {
+      return replacement;
+    }
     try {
       // A result that the disk refused is still in memory.
       await durable.catch((error: unknown) => {
@@ -208,7 +319,10 @@ export class ResultOutbox {
     } catch (error) {
       const reason = errorText(error);
       this.#logger.error({ taskId, reason }, 'result could not be read back, publishing a failure');
-      return this.#onUnreadable(taskId, reason);
+      return this.#packFailure(taskId, {
+        code: 'RESULT_UNREADABLE',
+        message: `the task ended, but its result could not be read back from the agent's journal (${reason}); submit it again`,
+      });
     }
   }
 }

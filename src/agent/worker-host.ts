@@ -3,7 +3,8 @@
  *
  * The host dials a private Unix socket with a one-time token that it reads from its stdin, so a stranger cannot take its
  * place and the token stands in no argument and no environment. The agent and its host see each other's death as the end of
- * the socket (I7). A host that dies before it is ready trips a breaker: tasks are then failed with what it said, not kept waiting.
+ * the socket, and what a host leaves behind is found by a cookie (I7). Hosts that die again and again, before they are ready or soon
+ * after, trip a breaker: tasks are then failed with what the last one said, not kept waiting. The next host that is ready closes it.
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -18,9 +19,12 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { withDeadline } from '../base/deadline.ts';
 import { UnavailableError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
+import { detach } from '../base/logger.ts';
 import { FrameDecoder, encodeFrame } from '../protocol/frames.ts';
 import type { Frame } from '../protocol/frames.ts';
+import { checkHostFrame } from '../protocol/host-frame-check.ts';
 import { HOST_PROTOCOL_VERSION } from '../protocol/host-frames.ts';
+import { COOKIE_VARIABLE, sweepLeftovers } from './leftovers.ts';
 import type {
   AgentToHostFrame,
   DegradedFrame,
@@ -29,14 +33,19 @@ import type {
   HostToAgentFrame,
   ReadyFrame,
   ResultFrame,
+  ReturnedFrame,
 } from '../protocol/host-frames.ts';
 
 /** Compiled entry of the host: it lies beside the compiled agent in every build. */
 const HOST_SCRIPT = fileURLToPath(new URL('../workers/host-main.js', import.meta.url));
 const HELLO_TIMEOUT_MS = 10_000;
 const RESPAWN = { baseMs: 50, maxMs: 10_000 };
-/** Deaths in a row without having been ready after which tasks are no longer kept waiting. */
-const DEATHS_UNTIL_DEGRADED = 3;
+/** Deaths in a row before being ready after which tasks are no longer kept waiting. */
+const UNREADY_DEATHS_MAX = 3;
+/** Deaths in a row before STABLE_MS, ready or not, after which tasks are no longer kept waiting. */
+const EARLY_DEATHS_MAX = 5;
+/** How long a host must have been ready to count as good. */
+const STABLE_MS = 10_000;
 const STDERR_TAIL_BYTES = 4096;
 
 /** What the dispatcher is told. Frame bodies are views: copy what is kept. */
@@ -44,6 +53,7 @@ export interface WorkerHostEvents {
   readonly onReady: (frame: ReadyFrame) => void;
   readonly onResult: (frame: ResultFrame, body: Buffer) => void;
   readonly onFailed: (frame: FailedFrame) => void;
+  readonly onReturned: (frame: ReturnedFrame) => void;
   readonly onDegraded: (frame: DegradedFrame) => void;
   /** The process is gone, and with it every task that it held. */
   readonly onLost: (reason: string) => void;
@@ -58,6 +68,8 @@ export interface WorkerHostOptions {
   readonly socketPath: string;
   /** Environment of the host: no secrets. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Tells the host and everything that comes of it from other processes. */
+  readonly cookie: string;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -75,8 +87,12 @@ export class WorkerHost {
   #token = '';
   #helloTimer: Timer | undefined;
   #respawnTimer: Timer | undefined;
-  #wasReady = false;
-  #deaths = 0;
+  #readyAtMs: number | undefined;
+  #unreadyDeaths = 0;
+  #earlyDeaths = 0;
+  #frameCount = 0;
+  /** Why we killed it, if we did. */
+  #killReason: string | undefined;
   #stopping = false;
   #stderrTail = '';
   /** Frames of this loop turn, written together. */
@@ -94,7 +110,12 @@ export class WorkerHost {
 
   /** Whether tasks can be sent: the host has said that it is ready. */
   get connected(): boolean {
-    return this.#socket !== undefined && this.#wasReady;
+    return this.#socket !== undefined && this.#readyAtMs !== undefined;
+  }
+
+  /** Frames that came from hosts, for the watchdog. */
+  get frameCount(): number {
+    return this.#frameCount;
   }
 
   /** Starts listening and launches the host; readiness is told by `onReady`. @throws UnavailableError START_FAILED. */
@@ -140,6 +161,17 @@ export class WorkerHost {
     return true;
   }
 
+  /** Asks for a sign of life, which counts as a frame; false when nobody is there to be asked. */
+  ping(): boolean {
+    return this.send({ type: 'ping' });
+  }
+
+  /** Kills a host that does not do its work; another one takes its place. */
+  replace(reason: string): void {
+    this.#killReason = reason;
+    this.#signalGroup('SIGKILL');
+  }
+
   /** Asks the host to end its tasks and itself; kills its group after the grace period. Nothing of it is alive afterwards. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -167,6 +199,7 @@ export class WorkerHost {
         await this.#exited;
       });
     }
+    await this.#endLeftovers();
     for (const socket of this.#sockets) {
       socket.destroy();
     }
@@ -184,11 +217,12 @@ export class WorkerHost {
   #launch(): void {
     const { logger, environment, socketPath } = this.#options;
     this.#token = randomBytes(24).toString('base64url');
-    this.#wasReady = false;
+    this.#readyAtMs = undefined;
+    this.#killReason = undefined;
     this.#stderrTail = '';
     const child = spawn(process.execPath, [HOST_SCRIPT, socketPath], {
       detached: true,
-      env: environment,
+      env: { ...environment, [COOKIE_VARIABLE]: this.#options.cookie },
       stdio: ['pipe', 'ignore', 'pipe'],
     });
     this.#child = child;
@@ -233,11 +267,12 @@ export class WorkerHost {
     });
     socket.on('data', (chunk) => {
       try {
-        for (const frame of decoder.push(chunk)) {
+        for (const { header, body } of decoder.push(chunk)) {
+          const frame = { header: checkHostFrame(header), body };
           if (authenticated) {
-            this.#onFrame(frame as Frame<HostToAgentFrame>);
+            this.#onFrame(frame);
           } else {
-            authenticated = this.#authenticate(socket, frame as Frame<HostToAgentFrame>);
+            authenticated = this.#authenticate(socket, frame);
           }
         }
       } catch (error) {
@@ -286,10 +321,10 @@ export class WorkerHost {
   }
 
   #onFrame({ header, body }: Frame<HostToAgentFrame>): void {
+    this.#frameCount += 1;
     switch (header.type) {
       case 'ready':
-        this.#wasReady = true;
-        this.#deaths = 0;
+        this.#readyAtMs ??= this.#options.clock.monotonicMs();
         this.#events.onReady(header);
         break;
       case 'result':
@@ -298,8 +333,14 @@ export class WorkerHost {
       case 'failed':
         this.#events.onFailed(header);
         break;
+      case 'returned':
+        this.#events.onReturned(header);
+        break;
       case 'degraded':
         this.#events.onDegraded(header);
+        break;
+      case 'pong':
+        // That it came is all there is to it.
         break;
       case 'hello':
         this.#options.logger.warn({}, 'worker host said hello twice');
@@ -328,19 +369,43 @@ export class WorkerHost {
     this.#socket?.destroy();
     this.#socket = undefined;
     const tail = this.#stderrTail.trim();
-    const reason = tail === '' ? how : `${how}; it said: ${tail}`;
+    const why = this.#killReason ?? how;
+    const reason = tail === '' ? why : `${why}; it said: ${tail}`;
     if (this.#stopping) {
       return;
     }
     this.#options.logger.error({ reason }, 'worker host ended');
     this.#events.onLost(reason);
-    this.#deaths = this.#wasReady ? 0 : this.#deaths + 1;
-    if (this.#deaths >= DEATHS_UNTIL_DEGRADED) {
+    if (this.#countDeath()) {
       this.#events.onBroken(reason);
     }
-    this.#respawnTimer = this.#options.clock.after(backoffDelayMs(this.#deaths, RESPAWN), () => {
-      this.#launch();
+    // The first of a series is replaced at once.
+    const delayMs = backoffDelayMs(Math.max(0, this.#earlyDeaths - 1), RESPAWN);
+    this.#respawnTimer = this.#options.clock.after(delayMs, () => {
+      detach(this.#options.logger, 'replacing the worker host', this.#relaunch());
     });
+  }
+
+  /** Returns whether it is to be said that hosts do not work here. */
+  #countDeath(): boolean {
+    const readyAtMs = this.#readyAtMs;
+    const wasGood =
+      readyAtMs !== undefined && this.#options.clock.monotonicMs() - readyAtMs >= STABLE_MS;
+    this.#unreadyDeaths = readyAtMs === undefined ? this.#unreadyDeaths + 1 : 0;
+    this.#earlyDeaths = wasGood ? 0 : this.#earlyDeaths + 1;
+    return this.#unreadyDeaths >= UNREADY_DEATHS_MAX || this.#earlyDeaths >= EARLY_DEATHS_MAX;
+  }
+
+  async #relaunch(): Promise<void> {
+    await this.#endLeftovers();
+    if (!this.#stopping) {
+      this.#launch();
+    }
+  }
+
+  async #endLeftovers(): Promise<void> {
+    const { cookie, clock, logger } = this.#options;
+    await sweepLeftovers(cookie, clock, logger);
   }
 
   #signalGroup(signal: NodeJS.Signals): void {

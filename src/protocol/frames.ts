@@ -8,6 +8,8 @@
  *
  * Bounded: a frame over FRAME_BYTES_MAX or a header over FRAME_HEADER_BYTES_MAX is refused before it is stored.
  */
+import { isUtf8 } from 'node:buffer';
+
 import { ProtocolError } from '../base/errors.ts';
 import { FRAME_BYTES_MAX, FRAME_HEADER_BYTES_MAX } from './limits.ts';
 
@@ -118,9 +120,13 @@ function checkLengths(prefix: Buffer): number {
 
 function parseFrame(bytes: Buffer): Frame {
   const headerEnd = PREFIX_BYTES + bytes.readUInt32BE(4);
+  const json = bytes.subarray(PREFIX_BYTES, headerEnd);
+  if (!isUtf8(json)) {
+    throw new ProtocolError('FRAME_INVALID', 'the header of a frame is not UTF-8');
+  }
   let header: unknown;
   try {
-    header = JSON.parse(bytes.toString('utf8', PREFIX_BYTES, headerEnd));
+    header = JSON.parse(json.toString('utf8'));
   } catch (error) {
     throw new ProtocolError('FRAME_INVALID', 'the header of a frame is not JSON', { cause: error });
   }

@@ -5,11 +5,15 @@
  *    ├─ hello {token} ──────────────────────▶│   one-time token, handed over on the host's stdin
  *    │◀───────────────────── welcome {config}┤
  *    ├─ ready {javascript, python} ─────────▶│   places that can take tasks now
- *    │◀──────────────── task {…} + envelope ─┤   only into a free place
+ *    │◀──────────────── task {…} + envelope ─┤   also ahead of time: it waits here for a free place
  *    ├─ result {…} + Result message ────────▶│   the worker's own bytes, passed through
  *    ├─ failed {code, …} ───────────────────▶│   our machinery ended the task: the agent packs the Result
  *    │◀─────────────────────── cancel {…} ───┤
+ *    │◀──────────────────────────── recall ──┤   give back every task that has not begun
+ *    ├─ returned {nonces} ──────────────────▶│
  *    ├─ degraded {language, reason} ────────▶│   the breaker is open: no worker of that language starts
+ *    │◀──────────────────────────────── ping ┤   a host that answers nothing for long is replaced
+ *    ├─ pong ───────────────────────────────▶│
  *    │◀──────────────────────────── stop {} ─┤   end what runs, then exit
  *
  * A result or failure counts only with the nonce of the task it answers, so that leftovers of an earlier task
@@ -33,8 +37,10 @@ export type TaskFailureCode =
   | 'AGENT_STOPPED'
   | 'ENVELOPE_INVALID'
   | 'FUNCTION_NOT_ALLOWED'
+  | 'SERIALIZER_NOT_ALLOWED'
   | 'LANGUAGE_NOT_AVAILABLE'
-  | 'RESULT_UNREADABLE';
+  | 'RESULT_UNREADABLE'
+  | 'RESULT_UNDELIVERABLE';
 
 /** Settings that the agent hands to a host. Sizes in bytes or characters, times in milliseconds. */
 export interface HostConfig {
@@ -53,10 +59,14 @@ export interface HostConfig {
   };
   /** Directory that tasks run in. */
   readonly workingDir: string;
+  /** Whether each task gets a directory of its own in it, removed when the task has ended. */
+  readonly runInSandbox?: boolean;
   readonly resultCharsMax: number;
   readonly outputBytesMax: number;
   /** Time between asking a task to end and killing its worker. */
   readonly killGraceMs: number;
+  /** File in which a task's cell is marked when it begins (running-cells.ts). */
+  readonly runningTable?: string;
   /** How long an interpreter may take to become ready. */
   readonly startTimeoutMs: number;
   /** Environment that user code sees, beside PATH, HOME, USER, LANG and TMPDIR. */
@@ -100,6 +110,8 @@ export interface TaskFrame {
   readonly language: Language;
   /** Wall-clock limit; absent means none. */
   readonly timeout_ms?: number;
+  /** To be marked in the table of running tasks right before a worker gets the task. */
+  readonly cell?: number;
   readonly result_serializers?: readonly string[];
   readonly resource_specification?: Readonly<Record<string, unknown>>;
 }
@@ -134,6 +146,17 @@ export interface CancelFrame {
   readonly nonce: string;
 }
 
+/** agent → host: give back every task that waits here for a free place. */
+export interface RecallFrame {
+  readonly type: 'recall';
+}
+
+/** host → agent: these tasks have not begun and never will here. The answer to a recall; also sent when the host is about to end. */
+export interface ReturnedFrame {
+  readonly type: 'returned';
+  readonly nonces: readonly string[];
+}
+
 /** host → agent: no worker of this language can start; `ready` takes it back. */
 export interface DegradedFrame {
   readonly type: 'degraded';
@@ -142,13 +165,25 @@ export interface DegradedFrame {
   readonly reason: string;
 }
 
+/** agent → host: say that you are there. */
+export interface PingFrame {
+  readonly type: 'ping';
+}
+
+/** host → agent: the answer to a ping. */
+export interface PongFrame {
+  readonly type: 'pong';
+}
+
 /** agent → host: end running tasks (SIGTERM, then SIGKILL after `killGraceMs`) and exit. */
 export interface StopFrame {
   readonly type: 'stop';
 }
 
 /** What a host sends. */
-export type HostToAgentFrame = HelloFrame | ReadyFrame | ResultFrame | FailedFrame | DegradedFrame;
+export type HostToAgentFrame =
+  HelloFrame | ReadyFrame | ResultFrame | FailedFrame | ReturnedFrame | DegradedFrame | PongFrame;
 
 /** What an agent sends. */
-export type AgentToHostFrame = WelcomeFrame | TaskFrame | CancelFrame | StopFrame;
+export type AgentToHostFrame =
+  WelcomeFrame | TaskFrame | CancelFrame | RecallFrame | PingFrame | StopFrame;

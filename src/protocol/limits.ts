@@ -29,7 +29,13 @@ export const TASK_PACKED_BYTES_MAX = 15 * 1024 * 1024;
 /** Default largest function at the hub, in bytes. */
 export const FUNCTION_BYTES_MAX = 10 * 1024 * 1024;
 
-/** How long a result stays readable at the hub, and how long a task may wait, in milliseconds: two weeks. */
+/** How long a task may wait for its endpoint, in milliseconds: two weeks. */
+export const TASK_TTL_MS = 14 * 24 * 3600 * 1000;
+
+/** How long an endpoint may be gone before the tasks that it received count as lost, in milliseconds: a day. */
+export const LOST_AFTER_MS = 24 * 3600 * 1000;
+
+/** How long a result stays readable at the hub, in milliseconds: two weeks. */
 export const RETENTION_MS = 14 * 24 * 3600 * 1000;
 
 /** Header of a result that carries captured output, in bytes: amqplib encodes all headers of a message into 64 KiB. */

@@ -4,6 +4,8 @@
  * Bodies pass through the product unchanged wherever possible: `peekCodeId` reads just enough of a task to route
  * it. Timestamps are nanoseconds and exceed 2^53, so transitions are written by hand and read as bigint.
  */
+import { isUtf8 } from 'node:buffer';
+
 import { ProtocolError } from '../base/errors.ts';
 import { splitSerialized, unpackBuffers } from './serialization.ts';
 import { ACTOR_NAMES, TASK_STATES } from './task-state.ts';
@@ -11,10 +13,21 @@ import type { ActorName, TaskState, TaskTransition } from './task-state.ts';
 
 const VERSION_BYTE = 0x01;
 
+/** Nanoseconds become text while JSON is parsed, since a number would lose its last digits. In a string the quotes are escaped. */
+const NANOSECONDS = /("timestamp":\s*)(\d{16,30})(?=\s*[,}])/g;
+/** What tells such text from one that a sender wrote. */
+const AS_TEXT = '\\u0000ns:';
+const READ_AS_TEXT = '\0ns:';
+
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
+
+const CANONICAL_UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Canonical lower-case hyphenated form of a UUID, or undefined when the text is none. */
 export function canonicalUuid(text: string): string | undefined {
+  if (CANONICAL_UUID.test(text)) {
+    return text;
+  }
   if (!UUID.test(text)) {
     return undefined;
   }
@@ -100,6 +113,9 @@ export function packEpStatusReport(report: EpStatusReport): Buffer {
 
 type JsonObject = Record<string, unknown>;
 
+/** Of details and states, which are packed again: writing JSON costs stack where reading it does not. */
+const NESTING_LEVELS_MAX = 200;
+
 function invalid(what: string, cause?: unknown): ProtocolError {
   return new ProtocolError('ENVELOPE_INVALID', `message is malformed: ${what}`, { cause });
 }
@@ -115,11 +131,16 @@ function openEnvelope(body: Uint8Array, messageType: string): JsonObject {
   if (body[0] !== VERSION_BYTE) {
     throw invalid(`protocol version ${body[0] ?? 'none'} is not 1`);
   }
+  const bytes = Buffer.from(body.buffer, body.byteOffset + 1, body.length - 1);
+  if (!isUtf8(bytes)) {
+    throw invalid('it is not UTF-8');
+  }
   let envelope: unknown;
   try {
-    const text = Buffer.from(body.buffer, body.byteOffset + 1, body.length - 1).toString('utf8');
-    // Nanoseconds become text, since a number would lose its last digits.
-    envelope = JSON.parse(text.replaceAll(/("timestamp":\s*)(\d{16,})/g, '$1"$2"'));
+    const text = bytes.toString('utf8');
+    // A task has no timestamps, and may be large.
+    const isTask = messageType === 'task';
+    envelope = JSON.parse(isTask ? text : text.replaceAll(NANOSECONDS, `$1"${AS_TEXT}$2"`));
   } catch (error) {
     throw invalid('it is not JSON', error);
   }
@@ -164,6 +185,29 @@ function objectField(data: JsonObject, field: string): JsonObject | null {
   return value;
 }
 
+/** An object that is passed on as it is, in which a timestamp is a number like any other. */
+function foreignField(data: JsonObject, field: string): JsonObject | null {
+  return withNumbers(objectField(data, field)) as JsonObject | null;
+}
+
+/** Undoes the rewriting of nanoseconds where the numbers are not ours to keep exact. */
+function withNumbers(value: unknown, levelsLeft = NESTING_LEVELS_MAX): unknown {
+  if (typeof value === 'string') {
+    return value.startsWith(READ_AS_TEXT) ? Number(value.slice(READ_AS_TEXT.length)) : value;
+  }
+  if (typeof value !== 'object' || value === null) {
+    return value;
+  }
+  if (levelsLeft === 0) {
+    throw invalid(`an object in it is nested more than ${NESTING_LEVELS_MAX} levels deep`);
+  }
+  return Array.isArray(value)
+    ? value.map((item) => withNumbers(item, levelsLeft - 1))
+    : Object.fromEntries(
+        Object.entries(value).map(([key, item]) => [key, withNumbers(item, levelsLeft - 1)]),
+      );
+}
+
 function readTransitions(value: unknown): TaskTransition[] {
   if (!Array.isArray(value)) {
     throw invalid('task_statuses is not a list');
@@ -176,18 +220,23 @@ function readTransitions(value: unknown): TaskTransition[] {
     if (!TASK_STATES.includes(state as TaskState) || !ACTOR_NAMES.includes(actor as ActorName)) {
       throw invalid('a task transition has an unknown state or actor');
     }
-    if (
-      typeof timestamp !== 'string' &&
-      !(typeof timestamp === 'number' && Number.isInteger(timestamp))
-    ) {
-      throw invalid('the timestamp of a task transition is not an integer');
-    }
-    try {
-      return { timestamp: BigInt(timestamp), state: state as TaskState, actor: actor as ActorName };
-    } catch (error) {
-      throw invalid('the timestamp of a task transition is not an integer', error);
-    }
+    return {
+      timestamp: readNanoseconds(timestamp),
+      state: state as TaskState,
+      actor: actor as ActorName,
+    };
   });
+}
+
+function readNanoseconds(value: unknown): bigint {
+  const digits = typeof value === 'string' ? value.replace(READ_AS_TEXT, '') : '';
+  if (/^\d{1,30}$/.test(digits)) {
+    return BigInt(digits);
+  }
+  if (typeof value !== 'number' || !Number.isSafeInteger(value)) {
+    throw invalid('the timestamp of a task transition is not an integer');
+  }
+  return BigInt(value);
 }
 
 /** Unpacks a task. @throws ProtocolError ENVELOPE_INVALID or MESSAGE_TYPE_UNKNOWN. */
@@ -199,7 +248,7 @@ export function unpackTask(body: Uint8Array): Task {
 /** Unpacks a result. @throws ProtocolError ENVELOPE_INVALID or MESSAGE_TYPE_UNKNOWN. */
 export function unpackResult(body: Uint8Array): Result {
   const data = openEnvelope(body, 'result');
-  const error = objectField(data, 'error_details');
+  const error = foreignField(data, 'error_details');
   if (
     error !== null &&
     (typeof error['code'] !== 'string' || typeof error['user_message'] !== 'string')
@@ -209,7 +258,7 @@ export function unpackResult(body: Uint8Array): Result {
   return {
     task_id: uuidField(data, 'task_id'),
     data: textField(data, 'data'),
-    details: objectField(data, 'details'),
+    details: foreignField(data, 'details'),
     error_details: error as ResultErrorDetails | null,
     task_statuses:
       (data['task_statuses'] ?? null) === null ? null : readTransitions(data['task_statuses']),
@@ -223,7 +272,8 @@ export function unpackEpStatusReport(body: Uint8Array): EpStatusReport {
   return {
     endpoint_id: uuidField(data, 'endpoint_id'),
     // Endpoints up to 2.22 sent the state under the message's own name (protocol.md 7.1).
-    global_state: objectField(data, 'global_state') ?? objectField(data, 'ep_status_report') ?? {},
+    global_state:
+      foreignField(data, 'global_state') ?? foreignField(data, 'ep_status_report') ?? {},
     task_statuses: Object.fromEntries(
       Object.entries(statuses).map(([taskId, list]) => [taskId, readTransitions(list)]),
     ),

@@ -59,6 +59,17 @@ export interface EndpointRegistration {
   };
 }
 
+/** Body of `POST /v1/endpoints/{id}/tasks/hand-back`. Ours. */
+export interface TasksHandedBack {
+  /** Lease epoch under which the tasks were acked. */
+  readonly epoch: number;
+  /** Acked and not started; HAND_BACK_TASKS_MAX at most. */
+  readonly task_ids: readonly string[];
+}
+
+/** Tasks that one request may hand back. */
+export const HAND_BACK_TASKS_MAX = 1_000;
+
 /** Lease as granted. Ours. */
 export interface LeaseGrant {
   readonly epoch: number;
@@ -119,6 +130,8 @@ export interface TaskDocument {
     readonly stdout?: string;
     readonly stderr?: string;
     readonly output_truncated?: boolean;
+    /** The hub gave the task up (LOST); a real result may still take the place of this failure. */
+    readonly provisional?: boolean;
     readonly error?: {
       readonly code: string;
       readonly type?: string;

@@ -11,9 +11,12 @@ import type { Language } from '../protocol/serialization.ts';
 export interface WorkerTask {
   readonly taskId: string;
   readonly nonce: string;
+  /** To be marked when the task begins. */
+  readonly cell?: number;
   /** Wall-clock limit, counted from the moment the worker gets the task. */
   readonly timeoutMs?: number;
   readonly resultSerializers?: readonly string[];
+  readonly resourceSpecification?: Readonly<Record<string, unknown>>;
   /** The task message. */
   readonly body: Uint8Array;
 }
@@ -47,12 +50,21 @@ export type Settle = (outcome: TaskOutcome) => void;
 /** Why a running task is ended from outside. */
 export type AbortReason = 'TASK_TIMED_OUT' | 'TASK_CANCELLED' | 'AGENT_STOPPED';
 
+/** Why a worker is gone that nobody had asked to end. */
+export interface PlaceFailure {
+  readonly reason: string;
+  /** Trying again cannot help. */
+  readonly hopeless: boolean;
+  /** It could take tasks before. */
+  readonly wasReady?: boolean;
+}
+
 /** What a place reports. Each is called at most once, `onReady` before `onLost`. */
 export interface PlaceListener {
   /** The worker can take tasks. */
   readonly onReady: () => void;
-  /** The worker is gone. `startFailure` says why when it was never ready; `hopeless` when trying again cannot help. */
-  readonly onLost: (startFailure?: { readonly reason: string; readonly hopeless: boolean }) => void;
+  /** The worker is gone; a task that it has not settled by then has not begun. `failure` says why, unless it was asked to end or the place does not care. */
+  readonly onLost: (failure?: PlaceFailure) => void;
   /** The worker does not die: its process has to be replaced. The place is given up. */
   readonly onQuarantined: () => void;
 }
@@ -61,8 +73,14 @@ export interface PlaceListener {
 export interface Place {
   /** Launches the worker. */
   start: () => void;
+  /** Whether tasks may be given ahead of time. */
+  readonly canReclaim: boolean;
   /** Runs a task; only when ready and not running another. Settles before the place reports that it is lost. */
   run: (task: WorkerTask, settle: Settle) => void;
+  /** Runs a task after those that it has, in order, and marks its cell then. Only when it can reclaim. */
+  runAhead: (task: WorkerTask, settle: Settle) => void;
+  /** Takes back the newest task that was given ahead of time; false when every one of them has begun. */
+  reclaim: () => boolean;
   /** Ends the worker, and with it the task that it runs: asks first, kills after the grace period. Idempotent. */
   abort: (reason: AbortReason) => void;
   /** Kills the worker now, without waiting; for a host that exits. */
@@ -74,6 +92,8 @@ export type PlaceFactory = (listener: PlaceListener) => Place;
 
 /** What an engine reports to its host. */
 export interface EngineListener {
+  /** A worker gets this task now. Not called for a task that was given ahead of time: the worker itself marks that. */
+  readonly onBegin: (task: WorkerTask) => void;
   /** The number of places that can be used has changed. */
   readonly onPlacesChanged: () => void;
   /** No worker of this language can start; places coming back take it back. */
@@ -87,6 +107,8 @@ export interface Engine {
   readonly language: Language;
   /** Places that can be used: idle or running a task. */
   readonly placeCount: number;
+  /** Tasks that wait for a free place. */
+  readonly waitingCount: number;
   /** Tasks that are held and not settled. */
   readonly taskCount: number;
   start: () => void;
@@ -94,6 +116,8 @@ export interface Engine {
   submit: (task: WorkerTask, settle: Settle) => void;
   /** Ends a task; false when it is not held (any more). */
   cancel: (nonce: string) => boolean;
+  /** Gives up every task that no worker has got, unsettled; returns their nonces in order. */
+  recall: () => string[];
   /** Ends everything; resolves when every worker is gone or has been given up. */
   stop: () => Promise<void>;
   /** Kills everything without waiting. */

@@ -1,5 +1,5 @@
 /**
- * Writes frames to a stream, those of one turn of the loop in one system call.
+ * Writes frames to a stream, those of one turn of the loop in one system call; in a burst, those of a few turns.
  *
  * Small bodies are copied behind their header, because two small buffers cost more than one copy; large ones are not.
  */
@@ -10,10 +10,18 @@ import type { FrameHeader } from '../protocol/frames.ts';
 
 const COPY_BYTES_MAX = 8 * 1024;
 
+/** Frames that are held back for company: waking the reader costs more than writing a frame does. */
+const HELD_COUNT_MAX = 16;
+/** Longest time that a frame is held back. Only a burst of short tasks gets here, and it fills the count sooner. */
+const HELD_MS_MAX = 4;
+
 /** Batching writer of frames. */
 export class FrameWriter {
   readonly #stream: Writable;
   #isCorked = false;
+  #isFlushScheduled = false;
+  #heldCount = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(stream: Writable) {
     this.#stream = stream;
@@ -26,14 +34,23 @@ export class FrameWriter {
 
   /** Writes a frame at the end of this turn of the loop. @throws ProtocolError PAYLOAD_TOO_LARGE. */
   write(header: FrameHeader, body?: Uint8Array): void {
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#stream.cork();
-      setImmediate(() => {
-        this.flush();
-      });
-    }
+    this.#cork();
     this.#put(header, body);
+    this.#scheduleFlush();
+  }
+
+  /** Writes a frame soon: with others that follow at once, or a moment later. @throws ProtocolError PAYLOAD_TOO_LARGE. */
+  writeHeld(header: FrameHeader, body?: Uint8Array): void {
+    this.#cork();
+    this.#put(header, body);
+    this.#heldCount += 1;
+    if (this.#heldCount >= HELD_COUNT_MAX) {
+      this.#scheduleFlush();
+    } else {
+      this.#timer ??= setTimeout(() => {
+        this.flush();
+      }, HELD_MS_MAX);
+    }
   }
 
   /** Writes a frame at once, for a stream that carries one frame at a time. @throws ProtocolError PAYLOAD_TOO_LARGE. */
@@ -43,9 +60,29 @@ export class FrameWriter {
 
   /** Passes on what has been written. */
   flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#heldCount = 0;
     if (this.#isCorked) {
       this.#isCorked = false;
       this.#stream.uncork();
+    }
+  }
+
+  #cork(): void {
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#stream.cork();
+    }
+  }
+
+  #scheduleFlush(): void {
+    if (!this.#isFlushScheduled) {
+      this.#isFlushScheduled = true;
+      setImmediate(() => {
+        this.#isFlushScheduled = false;
+        this.flush();
+      });
     }
   }
 

@@ -18,10 +18,12 @@ import type {
   FailedFrame,
   HostConfig,
   HostToAgentFrame,
+  ResultFrame,
   TaskFrame,
 } from '../protocol/host-frames.ts';
 import { FRAME_HEADER_BYTES_MAX } from '../protocol/limits.ts';
 import type { Language } from '../protocol/serialization.ts';
+import { BegunMarks } from './begun-marks.ts';
 import type { Engine, EngineListener, TaskOutcome, WorkerTask } from './engine.ts';
 import { workerEnvironment } from './environment.ts';
 import { FrameWriter } from './frame-writer.ts';
@@ -185,6 +187,12 @@ export class WorkerHost {
           engine.cancel(frame.nonce);
         }
         return;
+      case 'recall':
+        this.#send({ type: 'returned', nonces: this.#recallAll() });
+        return;
+      case 'ping':
+        this.#send({ type: 'pong' });
+        return;
       case 'stop':
         this.#stopSoon();
         return;
@@ -224,7 +232,11 @@ export class WorkerHost {
   async #startEngines(config: HostConfig): Promise<void> {
     const environment = workerEnvironment(this.#options.environment, config.environment);
     const { clock } = this.#options;
+    const marks = new BegunMarks(config.runningTable);
     const listener: EngineListener = {
+      onBegin: (task) => {
+        marks.mark(task);
+      },
       onPlacesChanged: () => {
         this.#announcePlaces();
       },
@@ -312,9 +324,13 @@ export class WorkerHost {
       taskId: frame.task_id,
       nonce: frame.nonce,
       body,
+      ...(frame.cell !== undefined && { cell: frame.cell }),
       ...(frame.timeout_ms !== undefined && { timeoutMs: frame.timeout_ms }),
       ...(frame.result_serializers !== undefined && {
         resultSerializers: frame.result_serializers,
+      }),
+      ...(frame.resource_specification !== undefined && {
+        resourceSpecification: frame.resource_specification,
       }),
     };
     engine.submit(task, (outcome) => {
@@ -325,7 +341,13 @@ export class WorkerHost {
   #answer(answerTo: { task_id: string; nonce: string }, outcome: TaskOutcome): void {
     const output = outcome.output === undefined ? {} : { output: outcome.output };
     if (outcome.kind === 'result') {
-      this.#send({ type: 'result', ...answerTo, failed: outcome.failed, ...output }, outcome.body);
+      const frame: ResultFrame = { type: 'result', ...answerTo, failed: outcome.failed, ...output };
+      if (this.#allEngines().some((engine) => engine.waitingCount > 0)) {
+        // More results follow as soon as the tasks that wait here have run.
+        this.#writer.writeHeld(frame, outcome.body);
+      } else {
+        this.#send(frame, outcome.body);
+      }
     } else {
       const frame: FailedFrame = {
         type: 'failed',
@@ -348,7 +370,13 @@ export class WorkerHost {
       `a ${language} worker cannot be ended; this host takes no new tasks and exits when the others have ended`,
     );
     this.#announcePlaces();
+    // What waits here would only delay the host that replaces this one, and can run there.
+    this.#send({ type: 'returned', nonces: this.#recallAll() });
     this.#checkQuarantine();
+  }
+
+  #recallAll(): string[] {
+    return this.#allEngines().flatMap((engine) => engine.recall());
   }
 
   #checkQuarantine(): void {

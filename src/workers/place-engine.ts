@@ -1,7 +1,10 @@
 /**
  * Keeps a number of places filled, hands each free one the next task, and replaces those that are lost.
  *
- * Invariants: every submitted task is settled exactly once; a place runs one task at a time; no more than `size` places exist, not
+ * While many tasks wait, a place has some ahead of the one that it runs (seat.ts). None is held up by that: a place that frees takes
+ * over what stands behind a task that runs longer, and what has not begun can be taken back at any time.
+ *
+ * Invariants: every submitted task is settled exactly once; a place runs one task at a time, in the order given; no more than `size` places exist, not
  * counting those that were given up; while the breaker is open, tasks fail at once with the reason instead of waiting.
  */
 import type { Clock, Timer } from '../base/clock.ts';
@@ -13,9 +16,12 @@ import type {
   FailedOutcome,
   Place,
   PlaceFactory,
+  PlaceFailure,
   Settle,
   WorkerTask,
 } from './engine.ts';
+import { Seat, mayGoAhead } from './seat.ts';
+import type { HeldTask } from './seat.ts';
 import { StartBreaker } from './start-breaker.ts';
 
 /** Settings of a {@link PlaceEngine}. */
@@ -33,13 +39,6 @@ export interface PlaceEngineOptions {
 /** Often enough that an operator who repairs an interpreter sees it work; rare enough to cost nothing. */
 const PROBE_PERIOD_MS = 30_000;
 
-interface HeldTask {
-  readonly task: WorkerTask;
-  readonly settle: Settle;
-  place: Place | undefined;
-  timer: Timer | undefined;
-}
-
 /** An engine over places. */
 export class PlaceEngine implements Engine {
   readonly language: Language;
@@ -47,9 +46,10 @@ export class PlaceEngine implements Engine {
   readonly #breaker = new StartBreaker();
   /** Every place that is starting, idle, running or ending. */
   readonly #places = new Set<Place>();
-  readonly #ready = new Set<Place>();
+  /** The places that can be used. */
+  readonly #seats = new Map<Place, Seat>();
   /** Last in, first out: the worker that ran last has warm caches. */
-  readonly #idle: Place[] = [];
+  readonly #idle: Seat[] = [];
   readonly #waiting: HeldTask[] = [];
   readonly #held = new Map<string, HeldTask>();
   #probe: Timer | undefined;
@@ -62,7 +62,11 @@ export class PlaceEngine implements Engine {
   }
 
   get placeCount(): number {
-    return this.#ready.size;
+    return this.#seats.size;
+  }
+
+  get waitingCount(): number {
+    return Math.max(0, this.#held.size - (this.#seats.size - this.#idle.length));
   }
 
   get taskCount(): number {
@@ -79,18 +83,23 @@ export class PlaceEngine implements Engine {
   }
 
   submit(task: WorkerTask, settle: Settle): void {
-    const held: HeldTask = { task, settle, place: undefined, timer: undefined };
+    const held: HeldTask = { task, settle, seat: undefined, timer: undefined };
     const refusal = this.#refusal();
     if (refusal !== undefined) {
       settle(refusal);
       return;
     }
     this.#held.set(task.nonce, held);
-    const place = this.#idle.pop();
-    if (place === undefined) {
-      this.#waiting.push(held);
-    } else {
-      this.#run(held, place);
+    const seat = this.#idle.pop();
+    if (seat !== undefined) {
+      this.#run(held, seat);
+      return;
+    }
+    this.#waiting.push(held);
+    if (this.#waiting.length === 1) {
+      for (const each of this.#seats.values()) {
+        this.#feed(each);
+      }
     }
   }
 
@@ -99,7 +108,10 @@ export class PlaceEngine implements Engine {
     if (held === undefined) {
       return false;
     }
-    if (held.place === undefined) {
+    if (held.seat !== undefined && held.seat.tasks[0] !== held) {
+      this.#takeBack(held.seat);
+    }
+    if (held.seat === undefined) {
       this.#waiting.splice(this.#waiting.indexOf(held), 1);
       this.#settleUnstarted(held, {
         kind: 'failed',
@@ -108,9 +120,18 @@ export class PlaceEngine implements Engine {
         workerLost: false,
       });
     } else {
-      held.place.abort('TASK_CANCELLED');
+      this.#end(held, held.seat, 'TASK_CANCELLED');
     }
     return true;
+  }
+
+  recall(): string[] {
+    this.#takeAllBack();
+    const nonces = this.#waiting.splice(0).map(({ task }) => task.nonce);
+    for (const nonce of nonces) {
+      this.#held.delete(nonce);
+    }
+    return nonces;
   }
 
   async stop(): Promise<void> {
@@ -118,6 +139,7 @@ export class PlaceEngine implements Engine {
       this.#stopped = resolve;
     });
     this.#probe?.cancel();
+    this.#takeAllBack();
     this.#failWaiting('AGENT_STOPPED', 'the worker host stopped before the task started');
     for (const place of this.#places) {
       place.abort('AGENT_STOPPED');
@@ -145,7 +167,7 @@ export class PlaceEngine implements Engine {
       };
     }
     const { openReason } = this.#breaker;
-    return openReason === undefined || this.#ready.size > 0
+    return openReason === undefined || this.#seats.size > 0
       ? undefined
       : { ...failed, code: 'WORKER_START_FAILED', message: openReason };
   }
@@ -155,10 +177,10 @@ export class PlaceEngine implements Engine {
       onReady: () => {
         this.#onReady(place);
       },
-      onLost: (startFailure) => {
+      onLost: (failure) => {
         this.#forget(place);
-        if (startFailure !== undefined) {
-          this.#onStartFailure(startFailure.reason, startFailure.hopeless);
+        if (failure !== undefined) {
+          this.#onFailure(failure);
         }
         this.#refill();
         this.#checkStopped();
@@ -177,7 +199,7 @@ export class PlaceEngine implements Engine {
     const { openReason } = this.#breaker;
     if (openReason === undefined) {
       this.start();
-    } else if (this.#ready.size === 0) {
+    } else if (this.#seats.size === 0) {
       this.#failWaiting('WORKER_START_FAILED', openReason);
     }
   }
@@ -185,59 +207,141 @@ export class PlaceEngine implements Engine {
   #onReady(place: Place): void {
     this.#breaker.succeed();
     this.#probe?.cancel();
-    this.#ready.add(place);
+    const seat = new Seat(place);
+    this.#seats.set(place, seat);
     this.#options.listener.onPlacesChanged();
-    this.#onFree(place);
+    this.#onFree(seat);
     // After a successful probe the other places are missing.
     this.start();
   }
 
-  #onFree(place: Place): void {
-    const next = this.#waiting.shift();
+  #onFree(seat: Seat): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const other of this.#seats.values()) {
+      if (other.tasks.length > 1 && other.isStuck(nowMs)) {
+        this.#takeBack(other);
+      }
+    }
+    const next = this.#waiting.shift() ?? this.#takeOver();
     if (next === undefined) {
-      this.#idle.push(place);
+      this.#idle.push(seat);
     } else {
-      this.#run(next, place);
+      this.#run(next, seat);
+      this.#feed(seat);
+    }
+  }
+
+  /** A task that stands behind another somewhere else. */
+  #takeOver(): HeldTask | undefined {
+    for (const seat of this.#seats.values()) {
+      const held = seat.reclaim();
+      if (held !== undefined) {
+        return held;
+      }
+    }
+    return undefined;
+  }
+
+  /** Gives a busy place some of what waits ahead of time. */
+  #feed(seat: Seat): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (
+      let next = this.#waiting[0];
+      next !== undefined && mayGoAhead(next) && seat.hasRoom(nowMs);
+      next = this.#waiting[0]
+    ) {
+      this.#waiting.shift();
+      next.seat = seat;
+      seat.tasks.push(next);
+      seat.place.runAhead(next.task, this.#settler(next, seat));
+    }
+  }
+
+  #takeBack(seat: Seat): void {
+    this.#waiting.unshift(...seat.reclaimAll());
+  }
+
+  #takeAllBack(): void {
+    for (const seat of [...this.#seats.values()].reverse()) {
+      this.#takeBack(seat);
+    }
+  }
+
+  /** Ends a task that runs, unless it has ended and its place runs the next one. */
+  #end(held: HeldTask, seat: Seat, reason: AbortReason): void {
+    this.#takeBack(seat);
+    if (seat.tasks[0] === held && seat.tasks.length === 1) {
+      seat.place.abort(reason);
     }
   }
 
   #forget(place: Place): void {
     this.#places.delete(place);
-    const index = this.#idle.indexOf(place);
+    const seat = this.#seats.get(place);
+    if (seat === undefined) {
+      return;
+    }
+    const index = this.#idle.indexOf(seat);
     if (index !== -1) {
       this.#idle.splice(index, 1);
     }
-    if (this.#ready.delete(place)) {
-      this.#options.listener.onPlacesChanged();
+    this.#seats.delete(place);
+    this.#waiting.unshift(...seat.empty());
+    if (this.#stopping !== undefined) {
+      this.#failWaiting('AGENT_STOPPED', 'the worker host stopped before the task started');
     }
+    this.#options.listener.onPlacesChanged();
   }
 
-  #run(held: HeldTask, place: Place): void {
-    const { task, settle } = held;
-    held.place = place;
+  #run(held: HeldTask, seat: Seat): void {
+    const { task } = held;
+    const { clock, listener } = this.#options;
+    seat.begin(held, clock.monotonicMs());
+    listener.onBegin(task);
     if (task.timeoutMs !== undefined) {
-      held.timer = this.#options.clock.after(task.timeoutMs, () => {
-        place.abort('TASK_TIMED_OUT');
+      held.timer = clock.after(task.timeoutMs, () => {
+        this.#end(held, seat, 'TASK_TIMED_OUT');
       });
     }
-    place.run(task, (outcome) => {
-      held.timer?.cancel();
-      this.#held.delete(task.nonce);
-      settle(outcome);
-      // A place whose worker has ended reports that itself, and is no longer among the ready ones.
-      if (outcome.kind === 'result' && this.#ready.has(place)) {
-        this.#onFree(place);
-      }
-    });
+    seat.place.run(task, this.#settler(held, seat));
   }
 
-  #onStartFailure(reason: string, hopeless: boolean): void {
-    const opened = this.#breaker.fail(reason, hopeless);
-    if (this.#breaker.openReason === undefined || this.#stopping !== undefined) {
+  #settler(held: HeldTask, seat: Seat): Settle {
+    return (outcome) => {
+      held.timer?.cancel();
+      seat.remove(held);
+      this.#held.delete(held.task.nonce);
+      if (outcome.kind === 'result') {
+        this.#breaker.work();
+      }
+      held.settle(outcome);
+      // A place whose worker has ended reports that itself.
+      if (outcome.kind === 'result' && this.#seats.has(seat.place)) {
+        this.#goOn(seat);
+      }
+    };
+  }
+
+  #goOn(seat: Seat): void {
+    if (seat.tasks.length === 0) {
+      this.#onFree(seat);
+    } else {
+      seat.begunAtMs = this.#options.clock.monotonicMs();
+      this.#feed(seat);
+    }
+  }
+
+  #onFailure({ reason, hopeless, wasReady }: PlaceFailure): void {
+    const opened =
+      wasReady === true
+        ? this.#breaker.lose(reason, this.#options.clock.monotonicMs())
+        : this.#breaker.fail(reason, hopeless);
+    const { openReason } = this.#breaker;
+    if (openReason === undefined || this.#stopping !== undefined) {
       return;
     }
     if (opened) {
-      this.#options.listener.onDegraded(this.language, reason);
+      this.#options.listener.onDegraded(this.language, openReason);
     }
     this.#probe?.cancel();
     this.#probe = this.#options.clock.after(

@@ -36,6 +36,9 @@ export interface JournalStats {
   readonly tombstones: number;
   /** No new task is taken: the disk or `bytesMax` is reached. */
   readonly full: boolean;
+  /** Bytes that wait to be written, and batches that were: for the watchdog. */
+  readonly pendingBytes?: number;
+  readonly batches?: number;
   readonly lastError?: string;
 }
 
@@ -50,8 +53,15 @@ export interface Journal {
   received: (task: ReceivedTask, started: boolean) => Promise<void>;
   /** The task may run from now on; it counts as one more attempt once it has begun. Dispatch after this is resolved (I5). */
   started: (taskId: string) => Promise<void>;
-  /** The started task is handed to a worker now. Call right before: after a crash, a started task that has not begun is queued again. */
-  begun: (taskId: string) => void;
+  /**
+   * The cell that whoever begins the started task marks right before (protocol/running-cells.ts): after a crash, a started task whose
+   * cell is not marked is queued again. Undefined when there is no table; such a task counts as begun.
+   */
+  cell: (taskId: string) => number | undefined;
+  /** Whether a started task has begun, as far as its cell tells. Of use when nobody can begin it any more. */
+  hasBegun: (taskId: string) => boolean;
+  /** The file with the cells. */
+  readonly runningTablePath: string;
   /**
    * Resolves when durable; publishing need not wait for it. While the disk is full it waits, in memory. Only the first result of
    * a task counts.
@@ -84,6 +94,8 @@ export interface JournalOptions {
   readonly epoch: number;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** False when the worker host of the last run may still be alive and marking cells: every started task counts as begun then. */
+  readonly trustRunningTable?: boolean;
   /**
    * 'all' after the hub has granted the lease: also takes over what other hosts left in the same (shared) directory. Their holders
    * are fenced then, and what they still run may end twice, of which the hub keeps the first. Default 'own'.

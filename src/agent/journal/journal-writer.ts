@@ -1,7 +1,8 @@
 /**
  * The one writer of a journal: group commit, rotation, and what happens when the disk refuses.
  *
- * Group commit: what arrives within one turn of the event loop, and while a sync is in flight, is one write and one fdatasync.
+ * Group commit: what arrives within one turn of the event loop, and while a sync is in flight, is one write to a file
+ * whose writes are durable when they return (O_DSYNC).
  * Nothing here waits on a timer while the disk works (I8).
  *
  *   writing ──error──▶ refuse new tasks, give back the reserve, try again at once
@@ -9,8 +10,8 @@
  *                                     bounded (I6)
  *   all written, reserve made again ──▶ not full any more
  *
- * After a failed write the segment is cut back to its last good byte; after a failed sync nothing is known about the pages, so the
- * segment is left and the records are written again into a new one (records may be repeated, see record.ts).
+ * When the disk has no room the segment is cut back to its last good byte; after any other error nothing is known about the pages, so
+ * the segment is left and the records are written again into a new one (records may be repeated, see record.ts).
  */
 import type { FileHandle } from 'node:fs/promises';
 
@@ -58,6 +59,7 @@ export class JournalWriter {
   readonly #batch = new WriteBatch();
   #queue: Commit[] = [];
   #pendingBytes = 0;
+  #batchCount = 0;
   readonly #withdrawn = new Set<Commit>();
   #active: Segment | undefined;
   #isRunning = false;
@@ -87,6 +89,11 @@ export class JournalWriter {
   /** Bytes that wait to be written. */
   get pendingBytes(): number {
     return this.#pendingBytes;
+  }
+
+  /** Attempts to write that have ended, well or not. */
+  get batchCount(): number {
+    return this.#batchCount;
   }
 
   /** Why the disk counts as full. */
@@ -182,6 +189,7 @@ export class JournalWriter {
   async #run(): Promise<void> {
     while (this.#hasWork()) {
       const problem = await (this.#queue.length > 0 ? this.#commitBatch() : this.#makeReserve());
+      this.#batchCount += 1;
       if (problem !== undefined) {
         await this.#onProblem(problem);
       }
@@ -230,12 +238,6 @@ export class JournalWriter {
       await writeAll(handle, this.#batch.buffers(), segment.size);
     } catch (error) {
       await this.#cutBack(segment, handle, error);
-      return error as Error;
-    }
-    try {
-      await handle.datasync();
-    } catch (error) {
-      this.#active = undefined;
       return error as Error;
     }
     this.#settle(segment, count);

@@ -4,12 +4,14 @@
  * The work at start is in proportion to what is on disk, which upkeep holds near to what is live; a clean stop without live tasks
  * leaves nothing but tombstones.
  */
-import { rename, statfs } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { errorCode } from '../../base/errors.ts';
 import { detach } from '../../base/logger.ts';
+import { taskKey } from '../../protocol/task-id.ts';
 import { DiskReserve } from './disk-reserve.ts';
+import { fileSystemNotices, fileSystemOf } from './file-system.ts';
 import type { Journal, JournalOptions, JournalState, RecoveredTask } from './journal-types.ts';
 import { JournalWriter } from './journal-writer.ts';
 import { parseJson } from './live-task.ts';
@@ -23,7 +25,6 @@ import {
   segmentName,
   type Segment,
 } from './segment.ts';
-import { taskKey } from './task-id.ts';
 import { TaskJournal } from './task-journal.ts';
 import { loadTombstones, TombstoneFiles } from './tombstone-files.ts';
 import { TombstoneTable } from './tombstone-table.ts';
@@ -34,19 +35,6 @@ const MIB = 1024 * 1024;
 
 /** Name of the table of running tasks in the directory of a host. */
 const RUNNING_TABLE = 'running';
-
-/** File system types (statfs) on which a sync can be slow, or is a promise that another machine has to keep. */
-const NETWORK_FILE_SYSTEMS = new Map<number, string>([
-  [0x6969, 'NFS'],
-  [0x0bd00bd0, 'Lustre'],
-  [0x47504653, 'GPFS'],
-  [0x517b, 'SMB'],
-  [0xff534d42, 'CIFS'],
-  [0xfe534d42, 'SMB2'],
-  [0x00c36400, 'CephFS'],
-  [0x5346414f, 'AFS'],
-  [0x19830326, 'BeeGFS'],
-]);
 
 const RANK: Readonly<Record<JournalState, number>> = { received: 0, started: 1, done: 2 };
 
@@ -69,7 +57,11 @@ export async function openJournal(
   const own = await replayHost(hostDir, true);
   const others =
     options.includeHosts === 'all' ? await replayOthers(options.directory, hostDir) : [];
-  const notices = [...(await fileSystemNotices(hostDir)), ...loaded.notices, ...own.notices];
+  const notices = [
+    ...fileSystemNotices(await fileSystemOf(hostDir)),
+    ...loaded.notices,
+    ...own.notices,
+  ];
   for (const other of others) {
     notices.push(...other.replay.notices);
     notices.push(...(await loadTombstones(other.directory, tombstones, bounds, clock)).notices);
@@ -79,7 +71,11 @@ export async function openJournal(
     tombstones.add(segment.confirmedKeys.bytes());
   }
 
-  const tasks = begunOrNot(own.live, readBegunTasks(join(hostDir, RUNNING_TABLE), options.bootId));
+  const marked =
+    options.trustRunningTable === false
+      ? undefined
+      : readBegunTasks(join(hostDir, RUNNING_TABLE), options.bootId);
+  const tasks = begunOrNot(own.live, marked);
   const taken: ReplayedTask[] = [];
   for (const task of others.flatMap((other) => [...other.replay.live.values()])) {
     if (isFurther(task, tasks.get(task.taskId), tombstones)) {
@@ -240,14 +236,4 @@ async function markAdopted(path: string): Promise<void> {
       throw error;
     }
   }
-}
-
-async function fileSystemNotices(directory: string): Promise<string[]> {
-  const { type } = await statfs(directory);
-  const name = NETWORK_FILE_SYSTEMS.get(type >>> 0);
-  return name === undefined
-    ? []
-    : [
-        `the task journal lies on a network file system (${name}): every task waits for its sync, and an outage of the server stops the intake; set OUTPOST_HOME to a local disk if this host has one`,
-      ];
 }

@@ -10,7 +10,7 @@
  */
 import { crc32 } from 'node:zlib';
 
-import { readTaskId, taskIdBytes, writeTaskId } from './task-id.ts';
+import { readTaskId, taskIdBytes, writeTaskId } from '../../protocol/task-id.ts';
 
 /** Bytes before the payload: length, checksum, type. */
 export const RECORD_HEADER_BYTES = 9;

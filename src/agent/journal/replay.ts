@@ -11,10 +11,10 @@ import { copyFile, link, readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { errorCode } from '../../base/errors.ts';
+import { taskKey } from '../../protocol/task-id.ts';
 import type { JournalState } from './journal-types.ts';
 import { scanRecords, type JournalRecord } from './record.ts';
 import { decodeHeader, listDirectory, Segment, type RecordLocation } from './segment.ts';
-import { taskKey } from './task-id.ts';
 import { removeFile } from './tombstone-files.ts';
 
 const SEGMENT_NAME = /^(\d{8,})\.seg$/;
@@ -105,7 +105,12 @@ async function replaySegment(
   );
   replay.segments.push(segment);
   const [first] = damages;
-  if (first?.kind === 'torn' && isLast && own) {
+  if (first?.kind === 'torn' && isLast && !own) {
+    segment.size = first.offset;
+    replay.notices.push(
+      `${path}: the last ${first.bytes} bytes are not written to their end, or not yet; nothing that was acknowledged is lost`,
+    );
+  } else if (first?.kind === 'torn' && isLast) {
     segment.size = first.offset;
     await truncate(path, first.offset);
     replay.notices.push(
@@ -146,7 +151,7 @@ async function setAside(
   }
   notices.push(
     isShort
-      ? `${path}: was created but never written; removed`
+      ? `${path}: was created but never written${own ? '; removed' : ''}`
       : `${path}: is not a segment of a task journal or its header is damaged${copy}`,
   );
 }

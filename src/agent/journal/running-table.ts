@@ -1,19 +1,19 @@
 /**
- * Which tasks were handed to a worker and have no durable result yet: one small file with a cell for each.
+ * Which tasks a worker has begun and that have no durable result yet: one small file with a cell for each.
  *
  * STARTED is made durable ahead of time, so that a free worker never waits for the disk; only this table tells whether a task
- * that may run has really begun (I5). A cell is written, not synced, right before the task is handed over: what was written
- * outlives the process, though not the machine. So after `kill -9` the table is exact, and after a reboot (another boot id), or
+ * that may run has really begun (I5). The worker host marks a task's cell right before a worker gets the task
+ * (src/protocol/running-cells.ts). So after `kill -9` the table is exact, and after a reboot (another boot id), or
  * when there is no table, every started task counts as begun. A table that cannot be kept is deleted, which is the safe side.
  *
- *   offset 0    8 bytes magic, 36 bytes boot id, zeros up to HEADER_BYTES
- *   then        CELL_COUNT cells of 16 bytes: a task's key, or zeros
+ * The header: 8 bytes magic, 36 bytes boot id, zeros.
  */
 import {
   closeSync,
   fdatasyncSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   writeSync,
@@ -21,14 +21,17 @@ import {
 
 import { errorCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
+import {
+  RUNNING_CELL_BYTES,
+  RUNNING_CELL_COUNT,
+  RUNNING_HEADER_BYTES,
+  runningCellOffset,
+} from '../../protocol/running-cells.ts';
 
 const MAGIC = Buffer.from('OPRUN01\n', 'latin1');
 const BOOT_ID_BYTES = 36;
-const HEADER_BYTES = 64;
-const KEY_BYTES = 16;
-/** More than can run at once: results that wait for a full disk keep their cells. 64 KiB on disk. */
-const CELL_COUNT = 4096;
-const TABLE_BYTES = HEADER_BYTES + CELL_COUNT * KEY_BYTES;
+const TABLE_BYTES = runningCellOffset(RUNNING_CELL_COUNT);
+const EMPTY_CELL = Buffer.alloc(RUNNING_CELL_BYTES);
 
 /** In place of a boot id after a clean end: what stands in the table holds whatever happened to the machine since. */
 const CLEAN = 'closed';
@@ -44,7 +47,7 @@ export function readBegunTasks(path: string, bootId: string): ReadonlySet<string
     }
     throw error;
   }
-  const head = content.subarray(0, HEADER_BYTES);
+  const head = content.subarray(0, RUNNING_HEADER_BYTES);
   if (
     content.length !== TABLE_BYTES ||
     !(head.equals(header(bootId)) || head.equals(header(CLEAN)))
@@ -52,8 +55,9 @@ export function readBegunTasks(path: string, bootId: string): ReadonlySet<string
     return undefined;
   }
   const keys = new Set<string>();
-  for (let offset = HEADER_BYTES; offset < TABLE_BYTES; offset += KEY_BYTES) {
-    keys.add(content.toString('hex', offset, offset + KEY_BYTES));
+  for (let cell = 0; cell < RUNNING_CELL_COUNT; cell += 1) {
+    const offset = runningCellOffset(cell);
+    keys.add(content.toString('hex', offset, offset + RUNNING_CELL_BYTES));
   }
   return keys;
 }
@@ -63,22 +67,23 @@ export class RunningTable {
   readonly #path: string;
   readonly #logger: Logger;
   readonly #freeCells: number[] = [];
+  readonly #scratch = Buffer.alloc(RUNNING_CELL_BYTES);
   #descriptor: number | undefined;
 
   /** Replaces the table of the last run by one that holds `begun`: tasks that are still without a result. */
   constructor(path: string, bootId: string, begun: readonly string[], logger: Logger) {
     this.#path = path;
     this.#logger = logger;
-    for (let cell = CELL_COUNT - 1; cell >= begun.length; cell -= 1) {
+    for (let cell = RUNNING_CELL_COUNT - 1; cell >= begun.length; cell -= 1) {
       this.#freeCells.push(cell);
     }
     const content = Buffer.alloc(TABLE_BYTES);
     header(bootId).copy(content);
-    begun.slice(0, CELL_COUNT).forEach((key, cell) => {
-      content.write(key, HEADER_BYTES + cell * KEY_BYTES, 'hex');
+    begun.slice(0, RUNNING_CELL_COUNT).forEach((key, cell) => {
+      content.write(key, runningCellOffset(cell), 'hex');
     });
     try {
-      if (begun.length <= CELL_COUNT) {
+      if (begun.length <= RUNNING_CELL_COUNT) {
         this.#descriptor = writeWhole(path, content);
       } else {
         this.#giveUp('more tasks had begun than the table holds');
@@ -88,23 +93,47 @@ export class RunningTable {
     }
   }
 
-  /** Notes that a task is handed over now; returns its cell, or undefined when there is no table. */
-  begin(key: Buffer): number | undefined {
+  /** The file in which the worker host marks cells. */
+  get path(): string {
+    return this.#path;
+  }
+
+  /** A cell for a task that is about to be handed over; undefined when there is no table. */
+  reserve(): number | undefined {
     if (this.#descriptor === undefined) {
       return undefined;
     }
     const cell = this.#freeCells.pop();
     if (cell === undefined) {
       this.#giveUp('it is full');
-      return undefined;
     }
+    return cell;
+  }
+
+  /** Takes the mark of an earlier attempt away. */
+  clear(cell: number): void {
     try {
-      // Overwrites in place, which takes no room on the disk.
-      writeSync(this.#descriptor, key, 0, KEY_BYTES, HEADER_BYTES + cell * KEY_BYTES);
+      if (this.#descriptor !== undefined) {
+        const offset = runningCellOffset(cell);
+        writeSync(this.#descriptor, EMPTY_CELL, 0, RUNNING_CELL_BYTES, offset);
+      }
     } catch (error) {
       this.#giveUp(error);
     }
-    return cell;
+  }
+
+  /** Whether the cell is marked with this key. Without a table every task counts as begun. */
+  holds(cell: number, key: Buffer): boolean {
+    if (this.#descriptor === undefined) {
+      return true;
+    }
+    try {
+      readSync(this.#descriptor, this.#scratch, 0, RUNNING_CELL_BYTES, runningCellOffset(cell));
+      return this.#scratch.equals(key);
+    } catch (error) {
+      this.#giveUp(error);
+      return true;
+    }
   }
 
   /** The cell may be used again: its task has a durable result, or is gone. What stands in it does no harm until then. */
@@ -118,7 +147,7 @@ export class RunningTable {
       return;
     }
     try {
-      writeSync(this.#descriptor, header(CLEAN), 0, HEADER_BYTES, 0);
+      writeSync(this.#descriptor, header(CLEAN), 0, RUNNING_HEADER_BYTES, 0);
       fdatasyncSync(this.#descriptor);
       this.#drop();
     } catch (error) {
@@ -144,16 +173,16 @@ export class RunningTable {
 }
 
 function header(bootId: string): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES);
+  const bytes = Buffer.alloc(RUNNING_HEADER_BYTES);
   MAGIC.copy(bytes);
   bytes.write(bootId.slice(0, BOOT_ID_BYTES), MAGIC.length, 'latin1');
   return bytes;
 }
 
-/** Writes a file whole or not at all; returns its descriptor, open for writing. */
+/** Writes a file whole or not at all; returns its descriptor. */
 function writeWhole(path: string, content: Buffer): number {
   const draft = `${path}.new`;
-  const descriptor = openSync(draft, 'w', 0o600);
+  const descriptor = openSync(draft, 'w+', 0o600);
   try {
     writeSync(descriptor, content, 0, content.length, 0);
     fdatasyncSync(descriptor);

@@ -15,6 +15,7 @@
 import type { Clock, Timer } from '../../base/clock.ts';
 import { errorText, InvariantError, UnavailableError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
+import { taskKey } from '../../protocol/task-id.ts';
 import type {
   Journal,
   JournalResult,
@@ -44,7 +45,6 @@ import {
 import type { RunningTable } from './running-table.ts';
 import { SegmentUpkeep } from './segment-upkeep.ts';
 import { expectRecord, type RecordLocation, type Segment } from './segment.ts';
-import { taskKey } from './task-id.ts';
 import type { TombstoneFiles } from './tombstone-files.ts';
 import type { TombstoneTable } from './tombstone-table.ts';
 
@@ -110,6 +110,8 @@ export class TaskJournal implements Journal {
       segments: this.#parts.segments.length,
       tombstones: this.#parts.tombstones.count,
       full: this.#isFull(),
+      pendingBytes: this.#writer.pendingBytes,
+      batches: this.#writer.batchCount,
       ...(error === undefined ? {} : { lastError: errorText(error) }),
     };
   }
@@ -175,10 +177,24 @@ export class TaskJournal implements Journal {
     await this.#append(encodeStarted(taskId, live.attempts), () => undefined);
   }
 
-  begun(taskId: string): void {
+  get runningTablePath(): string {
+    return this.#parts.running.path;
+  }
+
+  cell(taskId: string): number | undefined {
     const live = this.#known(taskId);
-    // A second attempt keeps the cell of the first.
-    live.cell ??= this.#parts.running.begin(taskKey(taskId));
+    if (live.cell === undefined) {
+      live.cell = this.#parts.running.reserve();
+    } else {
+      // The mark of the attempt before: this one is durable as started by now, and has not begun.
+      this.#parts.running.clear(live.cell);
+    }
+    return live.cell;
+  }
+
+  hasBegun(taskId: string): boolean {
+    const { cell } = this.#known(taskId);
+    return cell === undefined || this.#parts.running.holds(cell, taskKey(taskId));
   }
 
   async done(taskId: string, result: JournalResult): Promise<void> {

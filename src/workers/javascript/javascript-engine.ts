@@ -3,6 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { HostConfig } from '../../protocol/host-frames.ts';
 import type { Engine, EngineListener } from '../engine.ts';
 import { PlaceEngine } from '../place-engine.ts';
+import { sandboxDirectories, sweepSandboxes, withSandboxes } from '../sandboxes.ts';
 import { ThreadPlace } from './thread-place.ts';
 
 /** Builds the JavaScript engine of a host. */
@@ -13,7 +14,9 @@ export function createJavascriptEngine(
   listener: EngineListener,
 ): Engine {
   const { javascript, workingDir, resultCharsMax, outputBytesMax, killGraceMs } = config;
-  return new PlaceEngine({
+  const sandboxes =
+    config.runInSandbox === true ? sandboxDirectories(workingDir, config.endpointId) : undefined;
+  const engine = new PlaceEngine({
     language: 'javascript',
     size: javascript.threads,
     listener,
@@ -23,11 +26,22 @@ export function createJavascriptEngine(
         {
           heapMb: javascript.heapMb,
           environment: { ...environment, GC_TASK_WORKING_DIR: workingDir },
-          settings: { workingDir, resultCharsMax, outputBytesMax },
+          settings: {
+            workingDir,
+            resultCharsMax,
+            outputBytesMax,
+            ...(sandboxes !== undefined && { sandboxes }),
+            ...(config.runningTable !== undefined && { runningTable: config.runningTable }),
+          },
           killGraceMs,
           clock,
         },
         placeListener,
       ),
   });
+  if (sandboxes === undefined) {
+    return engine;
+  }
+  sweepSandboxes(sandboxes);
+  return withSandboxes(engine, sandboxes);
 }

@@ -21,13 +21,15 @@ import type {
   WorkerTask,
 } from '../engine.ts';
 import { abortMessage } from '../place-engine.ts';
+import { SEAT_TASKS_MAX } from '../seat.ts';
+import { AheadTokens } from './ahead-tokens.ts';
 import type { ThreadResult, ThreadSettings, ThreadTask } from './thread-worker.ts';
 
 /** Settings of a thread. */
 export interface ThreadPlaceOptions {
   readonly heapMb: number;
   readonly environment: Readonly<Record<string, string>>;
-  readonly settings: ThreadSettings;
+  readonly settings: Omit<ThreadSettings, 'tokens'>;
   readonly killGraceMs: number;
   readonly clock: Clock;
 }
@@ -41,6 +43,7 @@ interface RunningTask {
 
 /** A place for JavaScript tasks. */
 export class ThreadPlace implements Place {
+  readonly canReclaim = true;
   readonly #options: ThreadPlaceOptions;
   readonly #listener: PlaceListener;
   readonly #pool: Piscina;
@@ -48,7 +51,9 @@ export class ThreadPlace implements Place {
   #isReady = false;
   #isGone = false;
   #exitCode: number | undefined;
-  #running: RunningTask | undefined;
+  /** In the order given; the first runs. */
+  #tasks: RunningTask[] = [];
+  readonly #tokens = new AheadTokens();
   #outcome: TaskOutcome | undefined;
   #abortReason: AbortReason | undefined;
   #graceTimer: Timer | undefined;
@@ -64,13 +69,15 @@ export class ThreadPlace implements Place {
       // Started by the first task and never by itself again: a lost thread is replaced with its place.
       minThreads: 0,
       maxThreads: 1,
+      // The thread still runs one at a time; the others lie at hand.
+      concurrentTasksPerWorker: SEAT_TASKS_MAX,
       idleTimeout: Infinity,
       // The thread's own loop runs between tasks, as a function that keeps a connection open expects.
       atomics: 'disabled',
       recordTiming: false,
       env: { ...options.environment },
       execArgv: ['--disable-warning=ExperimentalWarning'],
-      workerData: options.settings,
+      workerData: { ...options.settings, tokens: this.#tokens.buffer } satisfies ThreadSettings,
       resourceLimits: { maxOldGenerationSizeMb: options.heapMb },
     });
     this.#pool.on('error', (error) => {
@@ -101,17 +108,38 @@ export class ThreadPlace implements Place {
   }
 
   run(task: WorkerTask, settle: Settle): void {
-    this.#running = { task, settle };
+    this.#give(task, settle, false);
+  }
+
+  runAhead(task: WorkerTask, settle: Settle): void {
+    this.#tokens.add();
+    this.#give(task, settle, true);
+  }
+
+  reclaim(): boolean {
+    const isReclaimed = this.#tokens.take();
+    if (isReclaimed) {
+      this.#tasks.pop();
+    }
+    return isReclaimed;
+  }
+
+  #give(task: WorkerTask, settle: Settle, isAhead: boolean): void {
+    this.#tasks.push({ task, settle });
     const message: ThreadTask = {
       taskId: task.taskId,
       // A view of what the socket read would be cloned with all that was read.
       body: new Uint8Array(task.body),
+      ...(isAhead && task.cell !== undefined && { aheadCell: task.cell }),
       ...(task.timeoutMs !== undefined && { timeoutMs: task.timeoutMs }),
       ...(task.resultSerializers !== undefined && { resultSerializers: task.resultSerializers }),
     };
-    (this.#pool.run(message) as Promise<ThreadResult>).then(
+    (this.#pool.run(message) as Promise<ThreadResult | undefined>).then(
       (result) => {
-        this.#onResult({ kind: 'result', ...result });
+        // Without one the thread found that the task was reclaimed.
+        if (result !== undefined) {
+          this.#onResult({ kind: 'result', ...result });
+        }
       },
       (error: unknown) => {
         this.#onRejected(error);
@@ -148,9 +176,7 @@ export class ThreadPlace implements Place {
       this.#outcome = outcome;
       return;
     }
-    const running = this.#running;
-    this.#running = undefined;
-    running?.settle(outcome);
+    this.#tasks.shift()?.settle(outcome);
   }
 
   #onRejected(error: unknown): void {
@@ -174,8 +200,10 @@ export class ThreadPlace implements Place {
     }
     this.#isGone = true;
     this.#graceTimer?.cancel();
-    const running = this.#running;
-    this.#running = undefined;
+    while (this.reclaim()) {
+      // These the engine gives to another place.
+    }
+    const running = this.#tasks.shift();
     running?.settle(this.#outcome ?? this.#failure(running.task));
     const isExpected = this.#isReady || this.#abortReason !== undefined;
     this.#listener.onLost(
@@ -218,8 +246,7 @@ export class ThreadPlace implements Place {
       return;
     }
     this.#isGone = true;
-    const running = this.#running;
-    this.#running = undefined;
+    const running = this.#tasks.shift();
     if (running !== undefined) {
       const failure = this.#failure(running.task);
       running.settle(

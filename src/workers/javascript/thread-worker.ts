@@ -17,6 +17,10 @@ import {
   splitSerialized,
   unpackBuffers,
 } from '../../protocol/serialization.ts';
+import { BegunMarks } from '../begun-marks.ts';
+import { discardSandbox, makeSandbox } from '../sandboxes.ts';
+import type { SandboxDirectories } from '../sandboxes.ts';
+import { AheadTokens } from './ahead-tokens.ts';
 import { describeThrown } from './error-text.ts';
 import { FunctionSources } from './function-source.ts';
 import { TaskContext, captureStreams, taskContexts } from './thread-output.ts';
@@ -27,12 +31,20 @@ export interface ThreadSettings {
   readonly workingDir: string;
   readonly resultCharsMax: number;
   readonly outputBytesMax: number;
+  /** Memory of {@link AheadTokens}. */
+  readonly tokens: SharedArrayBuffer;
+  /** The table of running tasks, to be marked when a task begins that came ahead of time. */
+  readonly runningTable?: string;
+  /** Set when each task gets a directory of its own. */
+  readonly sandboxes?: SandboxDirectories;
 }
 
 /** A task as a thread gets it. */
 export interface ThreadTask {
   readonly taskId: string;
   readonly body: Uint8Array;
+  /** Set when the task came ahead of time: it begins after those before it, unless it has been reclaimed. */
+  readonly aheadCell?: number;
   readonly timeoutMs?: number;
   readonly resultSerializers?: readonly string[];
 }
@@ -47,6 +59,8 @@ export interface ThreadResult {
 const EXECUTION_FAILED = 'An error occurred during the execution of this task';
 
 const settings = workerData as ThreadSettings;
+const tokens = new AheadTokens(settings.tokens);
+const marks = new BegunMarks(settings.runningTable);
 const sources = new FunctionSources(settings.workingDir);
 
 /** The serialized result is over the limit. */
@@ -81,8 +95,37 @@ export function ready(): true {
   return true;
 }
 
-/** Runs a task. Never rejects. */
-export async function runTask(task: ThreadTask): Promise<ThreadResult> {
+let isRunning = false;
+/** Tasks that came ahead of time, in order. */
+const behind: (() => void)[] = [];
+
+/** Runs a task after those that came before it; undefined when it was reclaimed. Never rejects. */
+export async function runTask(task: ThreadTask): Promise<ThreadResult | undefined> {
+  if (isRunning) {
+    await new Promise<void>((resolve) => {
+      behind.push(resolve);
+    });
+  }
+  isRunning = true;
+  try {
+    if (task.aheadCell === undefined) {
+      return await runNow(task);
+    }
+    if (!tokens.take()) {
+      return undefined;
+    }
+    marks.mark({ cell: task.aheadCell, taskId: task.taskId });
+    return await runNow(task);
+  } finally {
+    // In a turn of its own: the result leaves first, and what a function keeps open is served between two tasks.
+    setImmediate(() => {
+      isRunning = false;
+      behind.shift()?.();
+    });
+  }
+}
+
+async function runNow(task: ThreadTask): Promise<ThreadResult> {
   const context = new TaskContext(settings.outputBytesMax);
   current = context;
   const startedAt = wallClockNs();
@@ -94,6 +137,9 @@ export async function runTask(task: ThreadTask): Promise<ThreadResult> {
     ({ data, errorDetails } = failure(thrown));
   }
   current = undefined;
+  if (settings.sandboxes !== undefined) {
+    discardSandbox(settings.sandboxes, task.taskId);
+  }
   const output = context.end();
   const packed = packResult({
     task_id: task.taskId,
@@ -174,6 +220,11 @@ function setTaskEnvironment(task: ThreadTask): void {
     env['GC_TASK_TIMEOUT'] = String(task.timeoutMs / 1000);
   } else if (env['GC_TASK_TIMEOUT'] !== undefined) {
     delete env['GC_TASK_TIMEOUT'];
+  }
+  if (settings.sandboxes !== undefined) {
+    const path = makeSandbox(settings.sandboxes, task.taskId);
+    env['GC_TASK_SANDBOX_DIR'] = path;
+    env['GC_TASK_WORKING_DIR'] = path;
   }
 }
 

@@ -9,6 +9,8 @@ export interface InterpreterExit {
   readonly signal: NodeJS.Signals | null;
   /** Set when the host ended it because it broke the protocol, with what it did. */
   readonly fault?: string;
+  /** Whether the kernel has killed for want of memory meanwhile; absent where it does not tell. */
+  readonly wasOutOfMemory?: boolean;
 }
 
 /** A named failure. */
@@ -32,18 +34,27 @@ export function quoteStderr(stderrTail: string): string {
   return text === '' ? '' : `; the end of its stderr:\n${text}`;
 }
 
-function reasonOf({ exitCode, signal, fault }: InterpreterExit): ExitReason {
+function reasonOf({ exitCode, signal, fault, wasOutOfMemory }: InterpreterExit): ExitReason {
   if (fault !== undefined) {
     return {
       code: 'WORKER_PROTOCOL_FAULT',
       message: `the Python interpreter was ended because ${fault}`,
     };
   }
-  if (signal === 'SIGKILL') {
+  if (signal === 'SIGKILL' && wasOutOfMemory !== false) {
     return {
       code: 'WORKER_KILLED_OOM',
       message:
-        'the Python interpreter was killed by SIGKILL, probably because the machine or its job ran out of memory',
+        wasOutOfMemory === true
+          ? 'the Python interpreter was killed because the machine or its job ran out of memory'
+          : 'the Python interpreter was killed by SIGKILL, probably because the machine or its job ran out of memory',
+    };
+  }
+  if (signal === 'SIGKILL') {
+    return {
+      code: 'WORKER_EXITED',
+      message:
+        'the Python interpreter was killed by SIGKILL from outside, by a person, a batch system or another program: memory had not run out',
     };
   }
   if (signal !== null) {
@@ -51,6 +62,6 @@ function reasonOf({ exitCode, signal, fault }: InterpreterExit): ExitReason {
   }
   return {
     code: 'WORKER_EXITED',
-    message: `the Python interpreter ended with exit code ${exitCode ?? 'unknown'} while it ran the task (a function must return or raise; os._exit() ends the worker)`,
+    message: `the Python interpreter ended with exit code ${exitCode ?? 'unknown'} by itself (a function must return or raise; os._exit() ends the worker)`,
   };
 }

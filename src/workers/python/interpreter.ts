@@ -20,6 +20,7 @@ import type { TaskOutput } from '../../protocol/host-frames.ts';
 import type {
   AbortReason,
   Place,
+  PlaceFailure,
   PlaceListener,
   Settle,
   TaskOutcome,
@@ -28,8 +29,12 @@ import type {
 import { FrameWriter } from '../frame-writer.ts';
 import { abortMessage } from '../place-engine.ts';
 import { groupMembers, signalGroup } from '../process-group.ts';
+import { AheadPipe } from './ahead-pipe.ts';
 import { CaptureFile } from './capture-file.ts';
 import { classifyExit, quoteStderr } from './exit-reason.ts';
+import type { InterpreterExit } from './exit-reason.ts';
+import { countOomKills } from './oom-kills.ts';
+import { killTaskProcesses } from './task-processes.ts';
 
 /** Settings of an interpreter. */
 export interface InterpreterOptions {
@@ -41,6 +46,10 @@ export interface InterpreterOptions {
   readonly outputBytesMax: number;
   readonly killGraceMs: number;
   readonly startTimeoutMs: number;
+  /** Where the marks of sandboxes lie; without it, tasks run in the working directory itself. */
+  readonly sandboxMarksDir?: string;
+  /** The table of running tasks, which the interpreter marks when it begins a task that came ahead of time. */
+  readonly runningTable?: string;
   readonly clock: Clock;
 }
 
@@ -63,6 +72,8 @@ interface InterpreterFrame extends FrameHeader {
   readonly nonce?: string;
   readonly failed?: boolean;
   readonly output?: TaskOutput;
+  /** Descriptor of its end of the pipe of {@link AheadPipe}. */
+  readonly tokens?: number;
 }
 
 interface RunningTask {
@@ -77,11 +88,14 @@ export class Interpreter implements Place {
   readonly #decoder = new FrameDecoder();
   readonly #stdout = new CaptureFile();
   readonly #stderr = new CaptureFile();
+  readonly #oomKillsBefore = countOomKills();
   #writer: FrameWriter | undefined;
   #pid: number | undefined;
   #isReady = false;
   #isGone = false;
-  #running: RunningTask | undefined;
+  /** In the order given; the first runs. */
+  readonly #tasks: RunningTask[] = [];
+  #tokens: AheadPipe | undefined;
   /** A result that came while the worker was being ended: it is settled once the worker is gone. */
   #lateOutcome: TaskOutcome | undefined;
   #abortReason: AbortReason | undefined;
@@ -136,15 +150,40 @@ export class Interpreter implements Place {
     });
   }
 
+  get canReclaim(): boolean {
+    return this.#tokens !== undefined;
+  }
+
   run(task: WorkerTask, settle: Settle): void {
-    this.#running = { task, settle };
+    this.#give(task, settle, false);
+  }
+
+  runAhead(task: WorkerTask, settle: Settle): void {
+    this.#tokens?.add();
+    this.#give(task, settle, true);
+  }
+
+  reclaim(): boolean {
+    const isReclaimed = this.#tokens?.take() === true;
+    if (isReclaimed) {
+      this.#tasks.pop();
+    }
+    return isReclaimed;
+  }
+
+  #give(task: WorkerTask, settle: Settle, isAhead: boolean): void {
+    this.#tasks.push({ task, settle });
     this.#writer?.writeNow(
       {
         type: 'task',
         task_id: task.taskId,
         nonce: task.nonce,
+        ...(isAhead && { ahead: true, cell: task.cell }),
         ...(task.timeoutMs !== undefined && { timeout_ms: task.timeoutMs }),
         ...(task.resultSerializers !== undefined && { result_serializers: task.resultSerializers }),
+        ...(task.resourceSpecification !== undefined && {
+          resource_specification: task.resourceSpecification,
+        }),
       } as FrameHeader,
       task.body,
     );
@@ -166,6 +205,7 @@ export class Interpreter implements Place {
 
   #connect(requests: Duplex, answers: Duplex): void {
     const { endpointId, workingDir, resultCharsMax, outputBytesMax } = this.#options;
+    const { sandboxMarksDir, runningTable } = this.#options;
     // A broken pipe says that the interpreter is gone, which its exit event says with the reason.
     requests.on('error', () => undefined);
     answers.on('error', () => undefined);
@@ -184,6 +224,8 @@ export class Interpreter implements Place {
       working_dir: workingDir,
       result_chars_max: resultCharsMax,
       output_bytes_max: outputBytesMax,
+      ...(sandboxMarksDir !== undefined && { sandbox_marks_dir: sandboxMarksDir }),
+      ...(runningTable !== undefined && { running_table: runningTable }),
     } as FrameHeader);
   }
 
@@ -206,12 +248,15 @@ export class Interpreter implements Place {
     if (header.type === 'ready' && !this.#isReady) {
       this.#startTimer?.cancel();
       this.#isReady = true;
+      if (this.#pid !== undefined && header.tokens !== undefined) {
+        this.#tokens = AheadPipe.open(this.#pid, header.tokens);
+      }
       if (!this.#isEnding) {
         this.#listener.onReady();
       }
       return;
     }
-    const running = this.#running;
+    const [running] = this.#tasks;
     if (header.type !== 'result' || running === undefined || header.nonce !== running.task.nonce) {
       // Something that an earlier task left behind wrote it: it answers nothing that is held.
       return;
@@ -226,7 +271,7 @@ export class Interpreter implements Place {
       this.#lateOutcome = { ...outcome, body: Buffer.from(body) };
       return;
     }
-    this.#running = undefined;
+    this.#tasks.shift();
     running.settle(this.#markCut(outcome));
   }
 
@@ -241,7 +286,7 @@ export class Interpreter implements Place {
 
   readonly #checkCapture = (): void => {
     this.#captureTimer = undefined;
-    if (this.#running !== undefined && !this.#isGone) {
+    if (this.#tasks.length > 0 && !this.#isGone) {
       this.#stdout.limit(CAPTURE_BYTES_MAX);
       this.#stderr.limit(CAPTURE_BYTES_MAX);
       this.#captureTimer = this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
@@ -323,14 +368,19 @@ export class Interpreter implements Place {
     for (const timer of [this.#startTimer, this.#killTimer, this.#captureTimer]) {
       timer?.cancel();
     }
-    const running = this.#running;
-    this.#running = undefined;
+    while (this.reclaim()) {
+      // These the engine gives to another place.
+    }
+    this.#tokens?.close();
+    const running = this.#tasks.shift();
+    if (running !== undefined) {
+      killTaskProcesses(running.task.taskId);
+    }
     running?.settle(this.#lateOutcome ?? this.#failure(running.task));
-    const startFailure =
-      this.#isReady || this.#abortReason !== undefined ? undefined : this.#startFailure();
+    const failure = this.#abortReason === undefined ? this.#placeFailure() : undefined;
     this.#stdout.close();
     this.#stderr.close();
-    this.#listener.onLost(startFailure);
+    this.#listener.onLost(failure);
   }
 
   #failure(task: WorkerTask): TaskOutcome {
@@ -346,17 +396,29 @@ export class Interpreter implements Place {
       const message = abortMessage(this.#abortReason, task.timeoutMs);
       return { kind: 'failed', code: this.#abortReason, message, workerLost: false, ...withOutput };
     }
-    const exit = this.#exit ?? { exitCode: null, signal: null };
-    const reason = classifyExit(
-      { ...exit, ...(this.#fault !== undefined && { fault: this.#fault }) },
-      stderr.text,
-    );
+    const reason = classifyExit(this.#exitDescription(), stderr.text);
     return { kind: 'failed', ...reason, workerLost: true, ...withOutput };
   }
 
-  #startFailure(): { reason: string; hopeless: boolean } {
+  #exitDescription(): InterpreterExit {
+    const exit = this.#exit ?? { exitCode: null, signal: null };
+    const before = this.#oomKillsBefore;
+    // Read only when it matters: the kernel counts before it kills.
+    const now = exit.signal === 'SIGKILL' ? countOomKills() : undefined;
+    return {
+      ...exit,
+      ...(this.#fault !== undefined && { fault: this.#fault }),
+      ...(before !== undefined && now !== undefined && { wasOutOfMemory: now > before }),
+    };
+  }
+
+  #placeFailure(): PlaceFailure {
     const { executable, startTimeoutMs } = this.#options;
     const { text } = this.#stderr.tail(this.#options.outputBytesMax);
+    if (this.#isReady) {
+      const { message } = classifyExit(this.#exitDescription(), text);
+      return { reason: `${message} (${executable})`, hopeless: false, wasReady: true };
+    }
     const how = this.#startTimedOut
       ? `was not ready within ${startTimeoutMs / 1000} s`
       : `ended before it was ready (${this.#exit?.signal ?? `exit code ${this.#exit?.exitCode ?? 'unknown'}`})`;

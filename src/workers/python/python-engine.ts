@@ -3,6 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { HostConfig } from '../../protocol/host-frames.ts';
 import type { Engine, EngineListener } from '../engine.ts';
 import { PlaceEngine } from '../place-engine.ts';
+import { sandboxDirectories, sweepSandboxes, withSandboxes } from '../sandboxes.ts';
 import { Interpreter } from './interpreter.ts';
 
 /** Builds the Python engine of a host. */
@@ -21,7 +22,9 @@ export function createPythonEngine(
     killGraceMs,
     startTimeoutMs,
   } = config;
-  return new PlaceEngine({
+  const sandboxes =
+    config.runInSandbox === true ? sandboxDirectories(workingDir, endpointId) : undefined;
+  const engine = new PlaceEngine({
     language: 'python',
     size: python.interpreters,
     listener,
@@ -37,9 +40,16 @@ export function createPythonEngine(
           outputBytesMax,
           killGraceMs,
           startTimeoutMs,
+          ...(sandboxes !== undefined && { sandboxMarksDir: sandboxes.marksDir }),
+          ...(config.runningTable !== undefined && { runningTable: config.runningTable }),
           clock,
         },
         placeListener,
       ),
   });
+  if (sandboxes === undefined) {
+    return engine;
+  }
+  sweepSandboxes(sandboxes);
+  return withSandboxes(engine, sandboxes);
 }

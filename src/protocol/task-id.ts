@@ -4,9 +4,10 @@
  *   on disk    u8 0 and 16 bytes for a UUID in its canonical spelling, else u8 n and n bytes of UTF-8
  *   tombstone  the 16 bytes of the UUID, or of a hash of any other id
  */
+import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 
-import { ProtocolError } from '../../base/errors.ts';
+import { ProtocolError } from '../base/errors.ts';
 
 const UUID_CHARS = 36;
 const UUID_BYTES = 16;
@@ -29,7 +30,7 @@ export function writeTaskId(target: Buffer, at: number, taskId: string): number 
   return at + 1 + target.write(taskId, at + 1, 'utf8');
 }
 
-/** Reads an id. @throws RangeError when it goes past the end. */
+/** Reads an id. @throws RangeError when it goes past the end or is no text. */
 export function readTaskId(source: Buffer, at: number): { taskId: string; end: number } {
   const length = source.readUInt8(at);
   const end = at + 1 + (length === 0 ? UUID_BYTES : length);
@@ -37,7 +38,11 @@ export function readTaskId(source: Buffer, at: number): { taskId: string; end: n
     throw new RangeError('a task id ends behind its record');
   }
   if (length !== 0) {
-    return { taskId: source.toString('utf8', at + 1, end), end };
+    const text = source.subarray(at + 1, end);
+    if (!isUtf8(text)) {
+      throw new RangeError('a task id is not UTF-8');
+    }
+    return { taskId: text.toString('utf8'), end };
   }
   const hex = source.toString('hex', at + 1, end);
   const taskId = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;

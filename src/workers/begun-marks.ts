@@ -1,0 +1,47 @@
+/**
+ * Marks in the table of running tasks that a task begins (protocol/running-cells.ts). A table that cannot be written is deleted:
+ * then every task that was handed over counts as begun, which never runs one twice.
+ */
+import { openSync, rmSync } from 'node:fs';
+
+import { errorCode, errorText } from '../base/errors.ts';
+import { markBegun } from '../protocol/running-cells.ts';
+
+/** The open table. */
+export class BegunMarks {
+  readonly #path: string | undefined;
+  #descriptor: number | undefined;
+
+  /** `path`: the table, or undefined when nothing is to be marked. */
+  constructor(path: string | undefined) {
+    this.#path = path;
+    try {
+      this.#descriptor = path === undefined ? undefined : openSync(path, 'r+');
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+
+  /** Call right before a worker gets the task. */
+  mark({ cell, taskId }: { readonly cell?: number; readonly taskId: string }): void {
+    if (this.#descriptor === undefined || cell === undefined) {
+      return;
+    }
+    try {
+      markBegun(this.#descriptor, cell, taskId);
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+
+  #giveUp(error: unknown): void {
+    this.#descriptor = undefined;
+    // The agent has given it up already.
+    if (this.#path !== undefined && errorCode(error) !== 'ENOENT') {
+      process.emitWarning(
+        `the table of running tasks cannot be written (${errorText(error)}): it is deleted`,
+      );
+      rmSync(this.#path, { force: true });
+    }
+  }
+}
