@@ -660,26 +660,37 @@ class Ahead:
         # The other end stays open, so that an empty pipe says so instead of ending.
         self.tokens, self._end = os.pipe()
         os.set_blocking(self.tokens, False)
+        self._pipe = os.fstat(self.tokens)[1:3]
         self._path = running_table
         try:
             self._table = None if running_table is None else os.open(running_table, os.O_WRONLY | os.O_CLOEXEC)
+            self._identity = None if self._table is None else os.fstat(self._table)[1:3]
         except OSError:  # The agent has given it up: then every task counts as begun.
             self._table = None
 
     def begin(self, header):
         """Whether the task is this interpreter's to run. It is then marked in the table of running tasks."""
+        if os.fstat(self.tokens)[1:3] != self._pipe:
+            raise OSError("a function closed descriptor %d, which belongs to the worker" % self.tokens)
         try:
             os.read(self.tokens, 1)
         except BlockingIOError:
             return False
         if self._table is not None:
-            key = bytes.fromhex(header["task_id"].replace("-", ""))
-            try:
-                os.pwrite(self._table, key, RUNNING_HEADER_BYTES + header["cell"] * len(key))
-            except OSError:
-                self._table = None
-                os.unlink(self._path)
+            self._mark(bytes.fromhex(header["key"]), header["cell"])
         return True
+
+    def _mark(self, key, cell):
+        try:
+            if os.fstat(self._table)[1:3] != self._identity:
+                raise OSError("it is another file")
+            os.pwrite(self._table, key, RUNNING_HEADER_BYTES + cell * len(key))
+        except OSError:
+            self._table = None
+            try:
+                os.unlink(self._path)
+            except FileNotFoundError:
+                pass  # Somebody else could not write it either.
 
 
 class Worker:
@@ -850,7 +861,7 @@ def serve():
         frame = read_frame(stream)
         if frame is None:
             return
-        if frame[0]["type"] == "task" and (not frame[0].get("ahead") or ahead.begin(frame[0])):
+        if frame[0]["type"] == "task" and ("key" not in frame[0] or ahead.begin(frame[0])):
             write_all(worker.run(*frame))
 
 

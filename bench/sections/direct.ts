@@ -16,8 +16,8 @@ import { JAVASCRIPT_ONLY, PYTHON_ONLY, RESULTS_QUEUE } from './context.ts';
 import type { BenchContext } from './context.ts';
 import { startEcho } from './echo.ts';
 
-/** Tasks that are run before anything is measured: code is compiled, connections have grown their windows. */
-const WARM_UP_COUNT = 500;
+/** An agent runs for months: by then V8 has compiled what is hot. The echo gets the same. */
+const WARM_UP_COUNT = 5_000;
 
 /** Something that takes tasks and answers them. */
 export interface Taker {

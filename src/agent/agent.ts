@@ -35,9 +35,9 @@ import { ResultOutbox } from './result-outbox.ts';
 import { startScheduledJobs } from './scheduled-jobs.ts';
 import { packFailure } from './task-failure.ts';
 import { TaskStatuses } from './task-statuses.ts';
-import { watchedLoops } from './watched-loops.ts';
 import { Watchdog } from './watchdog.ts';
 import type { StallReport } from './watchdog.ts';
+import { watchedLoops } from './watched-loops.ts';
 import { WorkerHost } from './worker-host.ts';
 
 const SETTLE_LIMIT_MS = 10_000;

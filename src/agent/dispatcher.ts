@@ -248,8 +248,10 @@ export class Dispatcher {
     if (task === undefined) {
       return;
     }
-    if (task.phase === 'ahead' && frame.code === 'AGENT_STOPPED') {
+    if (frame.code === 'AGENT_STOPPED' && !this.#options.journal.hasBegun(task.taskId)) {
+      // The host ends by itself; the next one runs it.
       this.#takeBack(task);
+      this.#tellIdle();
       return;
     }
     const failure = { code: frame.code, message: frame.message };
@@ -265,6 +267,14 @@ export class Dispatcher {
     );
     for (const task of tasks.reverse()) {
       this.#takeBack(task);
+    }
+    if (this.#isQuiesced) {
+      // Nothing is sent any more, so what is not given back has begun.
+      for (const task of this.#tasks.values()) {
+        if (task.phase === 'ahead') {
+          this.#noteRunning(task);
+        }
+      }
     }
     this.#pump();
   }
@@ -294,6 +304,7 @@ export class Dispatcher {
         this.#takeBack(task);
       }
     }
+    this.#tellIdle();
   }
 
   /** No host can be started: tasks in line are failed with what it said rather than kept in silence. */

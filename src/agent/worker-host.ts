@@ -24,7 +24,6 @@ import { FrameDecoder, encodeFrame } from '../protocol/frames.ts';
 import type { Frame } from '../protocol/frames.ts';
 import { checkHostFrame } from '../protocol/host-frame-check.ts';
 import { HOST_PROTOCOL_VERSION } from '../protocol/host-frames.ts';
-import { COOKIE_VARIABLE, sweepLeftovers } from './leftovers.ts';
 import type {
   AgentToHostFrame,
   DegradedFrame,
@@ -35,6 +34,7 @@ import type {
   ResultFrame,
   ReturnedFrame,
 } from '../protocol/host-frames.ts';
+import { COOKIE_VARIABLE, sweepLeftovers } from './leftovers.ts';
 
 /** Compiled entry of the host: it lies beside the compiled agent in every build. */
 const HOST_SCRIPT = fileURLToPath(new URL('../workers/host-main.js', import.meta.url));

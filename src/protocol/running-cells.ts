@@ -7,10 +7,6 @@
  * The agent gives each task a cell; the worker host writes the task's key into it right before a worker gets the task. A write in
  * place, not synced: it outlives both processes, though not the machine.
  */
-import { writeSync } from 'node:fs';
-
-import { taskKey } from './task-id.ts';
-
 /** Bytes before the first cell. */
 export const RUNNING_HEADER_BYTES = 64;
 /** Bytes of a cell. */
@@ -21,9 +17,4 @@ export const RUNNING_CELL_COUNT = 4096;
 /** Where a cell begins. */
 export function runningCellOffset(cell: number): number {
   return RUNNING_HEADER_BYTES + cell * RUNNING_CELL_BYTES;
-}
-
-/** Notes in an open table that a task begins now. @throws Error when the file cannot be written. */
-export function markBegun(descriptor: number, cell: number, taskId: string): void {
-  writeSync(descriptor, taskKey(taskId), 0, RUNNING_CELL_BYTES, runningCellOffset(cell));
 }

@@ -25,6 +25,7 @@ import { RegisteredFunction } from './registered-function.ts';
 import type { FunctionReference } from './registered-function.ts';
 import { resultSerializersFor, serializeArguments } from './serializers.ts';
 import type { ArgumentFormat } from './serializers.ts';
+import { RETRY_FOR_MS, mayPass } from './until-available.ts';
 
 /** Settings of a {@link Client}; what is absent comes from the environment. */
 export interface ClientOptions {
@@ -210,21 +211,31 @@ export class Client {
     );
   }
 
-  /** Waits for a task by asking again and again, ever more slowly; a signal ends the waiting, not the task. @throws UnavailableError TIMED_OUT, and as `getResult`. */
+  /**
+   * Waits for a task by asking again and again, ever more slowly, also while the hub is away for up to five minutes; a signal ends
+   * the waiting, not the task.
+   *
+   * @throws UnavailableError TIMED_OUT, and as `getResult`.
+   */
   async waitForResult<T = unknown>(taskId: string, options: WaitOptions = {}): Promise<T> {
     const startedMs = this.#clock.monotonicMs();
+    let answeredMs = startedMs;
     for (let attempt = 0; ; attempt += 1) {
       try {
         return await this.getResult<T>(taskId, options);
       } catch (error) {
-        if (!(error instanceof TaskPendingError)) {
+        const nowMs = this.#clock.monotonicMs();
+        if (error instanceof TaskPendingError) {
+          answeredMs = nowMs;
+        } else if (!mayPass(error) || nowMs - answeredMs > RETRY_FOR_MS) {
           throw error;
         }
-        const leftMs = (options.timeoutMs ?? Infinity) - (this.#clock.monotonicMs() - startedMs);
+        const leftMs = (options.timeoutMs ?? Infinity) - (nowMs - startedMs);
         if (leftMs <= 0) {
+          const reason = error instanceof TaskPendingError ? error.reason : error.message;
           throw new UnavailableError(
             'TIMED_OUT',
-            `task ${taskId} did not end within ${(options.timeoutMs ?? 0) / 1000} s (${error.reason}). It goes on: ` +
+            `task ${taskId} did not end within ${(options.timeoutMs ?? 0) / 1000} s (${reason}). It goes on: ` +
               'ask again later, and check with client.getEndpointStatus() that its endpoint is online.',
             { cause: error },
           );

@@ -4,6 +4,7 @@ import { UsageError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Client } from './client.ts';
 import type { ArgumentFormat } from './serializers.ts';
+import { RETRY_FOR_MS } from './until-available.ts';
 
 /** Settings of an {@link Executor}. */
 export interface ExecutorOptions {
@@ -110,7 +111,7 @@ export function executorSettings(options: ExecutorOptions): {
     ),
     maxOpenTasks: atLeast('maxOpenTasks', 1, options.maxOpenTasks ?? 4096),
     maxUnsentBytes: atLeast('maxUnsentBytes', 1, options.maxUnsentBytes ?? 64 * MIB),
-    retryForMs: atLeast('retryForMs', 0, options.retryForMs ?? 5 * 60_000),
+    retryForMs: atLeast('retryForMs', 0, options.retryForMs ?? RETRY_FOR_MS),
     idleMs: atLeast('idleMs', 0, options.idleMs ?? 2_000),
     argumentFormat: options.argumentFormat ?? 'json',
   };

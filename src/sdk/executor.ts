@@ -392,7 +392,8 @@ export class Executor implements AsyncDisposable {
         unsettled.isSent = true;
       }
     }
-    if (this.#hasQueue) {
+    const group = this.#taskGroupId;
+    if (this.#hasQueue || (group !== undefined && this.#group.isOpen(group))) {
       // Now, because results may be there before the answer.
       this.#connect();
     }

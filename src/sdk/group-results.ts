@@ -72,6 +72,11 @@ export class GroupResults {
     });
   }
 
+  /** Whether somebody reads the stream of a group already. */
+  static isOpen({ hub, taskGroupId }: Pick<GroupResultsOptions, 'hub' | 'taskGroupId'>): boolean {
+    return groupsOf.get(hub)?.has(taskGroupId) === true;
+  }
+
   /** Joins the stream of a group, which is opened for the first subscriber. */
   static join(options: GroupResultsOptions, subscriber: ResultSubscriber): GroupResults {
     const { hub, taskGroupId } = options;

@@ -36,6 +36,11 @@ export class GroupSubscription {
     this.#results ??= GroupResults.join({ ...this.#options, taskGroupId }, subscriber);
   }
 
+  /** Whether an executor of this process reads the results of a group, and so gets those of everybody here. */
+  isOpen(taskGroupId: string): boolean {
+    return GroupResults.isOpen({ hub: this.#options.hub, taskGroupId });
+  }
+
   /** Leaves when nobody calls `busy` for a moment. */
   idle(): void {
     if (this.#results !== undefined) {

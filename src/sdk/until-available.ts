@@ -11,6 +11,9 @@ import type { Clock } from '../base/clock.ts';
 import { UnavailableError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 
+/** How long it is repeated unless somebody says otherwise. */
+export const RETRY_FOR_MS = 5 * 60_000;
+
 const PAUSE = { baseMs: 1_000, maxMs: 30_000 };
 
 /** How long, and for whom. */
@@ -26,7 +29,12 @@ export interface UntilAvailableOptions {
   readonly onGivenUp?: (last: UnavailableError, attempts: number) => Error;
 }
 
-/** Calls `attempt` until it resolves, or rejects with something else than an UnavailableError, or time is up. */
+/** Whether a failure may pass by itself: the hub was away, or overloaded. A certificate that is refused stays refused. */
+export function mayPass(error: unknown): error is UnavailableError {
+  return error instanceof UnavailableError && error.code !== 'CERTIFICATE_REFUSED';
+}
+
+/** Calls `attempt` until it resolves, or rejects with what does not pass by itself, or time is up. */
 export async function untilAvailable<T>(
   attempt: () => Promise<T>,
   options: UntilAvailableOptions,
@@ -37,7 +45,7 @@ export async function untilAvailable<T>(
     try {
       return await attempt();
     } catch (error) {
-      if (!(error instanceof UnavailableError) || !options.isWanted()) {
+      if (!mayPass(error) || !options.isWanted()) {
         throw error;
       }
       const asked = error.details['retryAfterMs'];

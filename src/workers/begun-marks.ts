@@ -2,10 +2,11 @@
  * Marks in the table of running tasks that a task begins (protocol/running-cells.ts). A table that cannot be written is deleted:
  * then every task that was handed over counts as begun, which never runs one twice.
  */
-import { openSync, rmSync } from 'node:fs';
+import { openSync, rmSync, writeSync } from 'node:fs';
 
 import { errorCode, errorText } from '../base/errors.ts';
-import { markBegun } from '../protocol/running-cells.ts';
+import { RUNNING_CELL_BYTES, runningCellOffset } from '../protocol/running-cells.ts';
+import { taskKey } from '../protocol/task-id.ts';
 
 /** The open table. */
 export class BegunMarks {
@@ -28,7 +29,7 @@ export class BegunMarks {
       return;
     }
     try {
-      markBegun(this.#descriptor, cell, taskId);
+      writeSync(this.#descriptor, taskKey(taskId), 0, RUNNING_CELL_BYTES, runningCellOffset(cell));
     } catch (error) {
       this.#giveUp(error);
     }

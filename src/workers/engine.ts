@@ -75,11 +75,13 @@ export interface Place {
   start: () => void;
   /** Whether tasks may be given ahead of time. */
   readonly canReclaim: boolean;
+  /** Whether the worker is being ended, or has ended: it gets no more tasks. */
+  readonly isEnding: boolean;
   /** Runs a task; only when ready and not running another. Settles before the place reports that it is lost. */
   run: (task: WorkerTask, settle: Settle) => void;
   /** Runs a task after those that it has, in order, and marks its cell then. Only when it can reclaim. */
   runAhead: (task: WorkerTask, settle: Settle) => void;
-  /** Takes back the newest task that was given ahead of time; false when every one of them has begun. */
+  /** Takes back the newest task that was given ahead of time; false when every one of them has begun. Those that remain are settled. */
   reclaim: () => boolean;
   /** Ends the worker, and with it the task that it runs: asks first, kills after the grace period. Idempotent. */
   abort: (reason: AbortReason) => void;

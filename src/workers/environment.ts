@@ -17,5 +17,10 @@ export function workerEnvironment(
       environment[name] = value;
     }
   }
-  return { ...environment, ...configured };
+  const cookie = environment['OUTPOST_AGENT_COOKIE'];
+  return {
+    ...environment,
+    ...configured,
+    ...(cookie !== undefined && { OUTPOST_AGENT_COOKIE: cookie }),
+  };
 }

@@ -99,6 +99,8 @@ export class WorkerHost {
       return;
     }
     this.#isStopping = true;
+    // Before tasks are refused, lest they be sent here again.
+    this.#sendPlaces();
     // If an engine cannot end in time, or the agent does not read, the process ends nevertheless.
     this.#options.clock.after(
       (this.#config?.killGraceMs ?? 0) + STOP_MARGIN_MS,
@@ -188,7 +190,7 @@ export class WorkerHost {
         }
         return;
       case 'recall':
-        this.#send({ type: 'returned', nonces: this.#recallAll() });
+        this.#returnAll();
         return;
       case 'ping':
         this.#send({ type: 'pong' });
@@ -336,6 +338,10 @@ export class WorkerHost {
     engine.submit(task, (outcome) => {
       this.#answer(answerTo, outcome);
     });
+    if (this.#isQuarantined && engine.waitingCount > 0) {
+      // It was on its way when this host closed.
+      this.#returnAll();
+    }
   }
 
   #answer(answerTo: { task_id: string; nonce: string }, outcome: TaskOutcome): void {
@@ -369,10 +375,15 @@ export class WorkerHost {
     process.emitWarning(
       `a ${language} worker cannot be ended; this host takes no new tasks and exits when the others have ended`,
     );
-    this.#announcePlaces();
+    // Before anything is given back, lest it be sent here again.
+    this.#sendPlaces();
     // What waits here would only delay the host that replaces this one, and can run there.
-    this.#send({ type: 'returned', nonces: this.#recallAll() });
+    this.#returnAll();
     this.#checkQuarantine();
+  }
+
+  #returnAll(): void {
+    this.#send({ type: 'returned', nonces: this.#recallAll() });
   }
 
   #recallAll(): string[] {

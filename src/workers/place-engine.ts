@@ -39,6 +39,14 @@ export interface PlaceEngineOptions {
 /** Often enough that an operator who repairs an interpreter sees it work; rare enough to cost nothing. */
 const PROBE_PERIOD_MS = 30_000;
 
+/** What becomes of a task that is cancelled before a worker has begun it. */
+const CANCELLED: FailedOutcome = {
+  kind: 'failed',
+  code: 'TASK_CANCELLED',
+  message: 'the task was cancelled before it started',
+  workerLost: false,
+};
+
 /** An engine over places. */
 export class PlaceEngine implements Engine {
   readonly language: Language;
@@ -83,14 +91,14 @@ export class PlaceEngine implements Engine {
   }
 
   submit(task: WorkerTask, settle: Settle): void {
-    const held: HeldTask = { task, settle, seat: undefined, timer: undefined };
+    const held: HeldTask = { task, settle, seat: undefined, timer: undefined, isCancelled: false };
     const refusal = this.#refusal();
     if (refusal !== undefined) {
       settle(refusal);
       return;
     }
     this.#held.set(task.nonce, held);
-    const seat = this.#idle.pop();
+    const seat = this.#takeIdle();
     if (seat !== undefined) {
       this.#run(held, seat);
       return;
@@ -108,17 +116,13 @@ export class PlaceEngine implements Engine {
     if (held === undefined) {
       return false;
     }
+    held.isCancelled = true;
     if (held.seat !== undefined && held.seat.tasks[0] !== held) {
       this.#takeBack(held.seat);
     }
     if (held.seat === undefined) {
       this.#waiting.splice(this.#waiting.indexOf(held), 1);
-      this.#settleUnstarted(held, {
-        kind: 'failed',
-        code: 'TASK_CANCELLED',
-        message: 'the task was cancelled before it started',
-        workerLost: false,
-      });
+      this.#settleUnstarted(held, CANCELLED);
     } else {
       this.#end(held, held.seat, 'TASK_CANCELLED');
     }
@@ -170,6 +174,15 @@ export class PlaceEngine implements Engine {
     return openReason === undefined || this.#seats.size > 0
       ? undefined
       : { ...failed, code: 'WORKER_START_FAILED', message: openReason };
+  }
+
+  /** A place whose worker has just ended is idle until it is lost. */
+  #takeIdle(): Seat | undefined {
+    let seat = this.#idle.pop();
+    while (seat?.place.isEnding === true) {
+      seat = this.#idle.pop();
+    }
+    return seat;
   }
 
   #launch(): void {
@@ -286,7 +299,11 @@ export class PlaceEngine implements Engine {
       this.#idle.splice(index, 1);
     }
     this.#seats.delete(place);
-    this.#waiting.unshift(...seat.empty());
+    const left = seat.empty();
+    this.#waiting.unshift(...left.filter(({ isCancelled }) => !isCancelled));
+    for (const held of left.filter(({ isCancelled }) => isCancelled)) {
+      this.#settleUnstarted(held, CANCELLED);
+    }
     if (this.#stopping !== undefined) {
       this.#failWaiting('AGENT_STOPPED', 'the worker host stopped before the task started');
     }
@@ -316,17 +333,22 @@ export class PlaceEngine implements Engine {
       }
       held.settle(outcome);
       // A place whose worker has ended reports that itself.
-      if (outcome.kind === 'result' && this.#seats.has(seat.place)) {
+      if (outcome.kind === 'result' && this.#seats.has(seat.place) && !seat.place.isEnding) {
         this.#goOn(seat);
       }
     };
   }
 
   #goOn(seat: Seat): void {
-    if (seat.tasks.length === 0) {
+    const [next] = seat.tasks;
+    if (next === undefined) {
       this.#onFree(seat);
+      return;
+    }
+    seat.begunAtMs = this.#options.clock.monotonicMs();
+    if (next.isCancelled) {
+      this.#end(next, seat, 'TASK_CANCELLED');
     } else {
-      seat.begunAtMs = this.#options.clock.monotonicMs();
       this.#feed(seat);
     }
   }

@@ -19,6 +19,8 @@ export interface HeldTask {
   /** Who has it; undefined while it waits. */
   seat: Seat | undefined;
   timer: Timer | undefined;
+  /** It is to be ended as soon as that ends no other task. */
+  isCancelled: boolean;
 }
 
 /** Whether a task may be given to a place that runs another: it can be marked as begun by the worker, and its limit need not be watched. */
@@ -53,6 +55,7 @@ export class Seat {
     return (
       this.tasks.length > 0 &&
       !this.#hasStale &&
+      !this.place.isEnding &&
       this.place.canReclaim &&
       this.tasks.length < SEAT_TASKS_MAX &&
       !this.isStuck(nowMs)

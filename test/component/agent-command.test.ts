@@ -165,7 +165,16 @@ describe('the agent command', function () {
     const journal = await agentJson(['journal', 'one']);
     assert.deepEqual([journal['name'], journal['hosts'], journal['notices']], ['one', [], []]);
     assert.match((await agent(['journal', 'one'])).stdout, /^Journal: +\S+one\/journal$/m);
-    for (const verb of ['status', 'stop', 'start', 'logs', 'delete', 'tasks', 'restart', 'journal']) {
+    for (const verb of [
+      'status',
+      'stop',
+      'start',
+      'logs',
+      'delete',
+      'tasks',
+      'restart',
+      'journal',
+    ]) {
       assert.equal((await agent([verb, 'nope'])).code, 69, verb);
     }
   });

@@ -1,7 +1,6 @@
 /** The dispatcher between a journal on disk and a consumer and a host that only take notes. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
 
 import { Dispatcher } from '../../src/agent/dispatcher.ts';
 import type { Journal, RecoveredTask } from '../../src/agent/journal/journal.ts';
@@ -11,9 +10,9 @@ import type { Clock, Timer } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import type { TaskFrame } from '../../src/protocol/host-frames.ts';
 import { packTask, unpackResult } from '../../src/protocol/messages.ts';
-import { markBegun } from '../../src/protocol/running-cells.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../../src/transport/amqp/consumer.ts';
+import { BegunMarks } from '../../src/workers/begun-marks.ts';
 import { eventually } from '../support/eventually.ts';
 import { JournalFixture } from '../support/journal-fixture.ts';
 
@@ -217,9 +216,8 @@ describe('dispatcher', () => {
     /** The marks that the worker host would write. */
     function begin(frame: TaskFrame | undefined): void {
       assert.ok(frame?.cell !== undefined);
-      const table = openSync(journal.runningTablePath, 'r+');
-      markBegun(table, frame.cell, frame.task_id);
-      closeSync(table);
+      const { cell, task_id: taskId } = frame;
+      new BegunMarks(journal.runningTablePath).mark({ cell, taskId });
     }
 
     async function offerMany(count: number): Promise<void> {
@@ -272,6 +270,51 @@ describe('dispatcher', () => {
       assert.deepEqual(
         dispatcher.tasks.map(({ phase }) => phase),
         ['done', 'ready', 'ready'],
+      );
+    });
+
+    it('counts as running what the host does not give back when the agent stops', async () => {
+      await offerMany(3);
+      dispatcher.quiesce();
+      // The second had begun in a place that the agent did not expect.
+      const nonces = [frames[0]?.nonce ?? '', frames[2]?.nonce ?? ''];
+      dispatcher.onHostReturned({ type: 'returned', nonces });
+      dispatcher.failRunning({ code: 'AGENT_STOPPED', message: 'stopped' });
+      assert.deepEqual(
+        dispatcher.tasks.map(({ phase }) => phase),
+        ['ready', 'done', 'ready'],
+      );
+    });
+
+    it('drains when the host is lost with tasks of which none had begun', async () => {
+      await offerMany(3);
+      dispatcher.quiesce();
+      const drained = dispatcher.drained();
+      dispatcher.onHostLost('killed');
+      await drained;
+      assert.equal(dispatcher.counts.failed, 0);
+    });
+
+    it('keeps a task that a host refuses because it ends, and fails one that it had begun', async () => {
+      await offerMany(2);
+      begin(frames[1]);
+      dispatcher.onHostReady({ type: 'ready', javascript: 0, python: 0 });
+      for (const frame of frames.splice(0, 2)) {
+        const { task_id: taskId, nonce } = frame;
+        const code = 'AGENT_STOPPED';
+        const message = 'the worker host is stopping';
+        dispatcher.onHostFailed({
+          type: 'failed',
+          task_id: taskId,
+          nonce,
+          code,
+          message,
+          worker_lost: false,
+        });
+      }
+      assert.deepEqual(
+        dispatcher.tasks.map(({ phase }) => phase),
+        ['ready', 'done'],
       );
     });
   });

@@ -127,7 +127,7 @@ describe('looking into a journal', () => {
     for (const expected of [/damaged and were skipped/, /no file of tombstones/, /not a segment/]) {
       assert.ok(
         notices.some((notice) => expected.test(notice)),
-        `${notices.join('\n')}`,
+        notices.join('\n'),
       );
     }
   });

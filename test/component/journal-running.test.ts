@@ -1,11 +1,10 @@
 /** Which started tasks had begun: after the death of the process this is known exactly, after a reboot it is not assumed. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Journal } from '../../src/agent/journal/journal.ts';
-import { markBegun } from '../../src/protocol/running-cells.ts';
+import { BegunMarks } from '../../src/workers/begun-marks.ts';
 import { JournalFixture, makeTask } from '../support/journal-fixture.ts';
 
 const BOOT = 'b0072000-0000-4000-8000-000000000001';
@@ -15,9 +14,7 @@ const OTHER_BOOT = 'b0072000-0000-4000-8000-000000000002';
 function begin(journal: Journal, taskId: string): void {
   const cell = journal.cell(taskId);
   assert.ok(cell !== undefined, 'there is no table');
-  const table = openSync(journal.runningTablePath, 'r+');
-  markBegun(table, cell, taskId);
-  closeSync(table);
+  new BegunMarks(journal.runningTablePath).mark({ cell, taskId });
 }
 
 describe('tasks that were started ahead of time', () => {
@@ -116,6 +113,16 @@ describe('tasks that were started ahead of time', () => {
     await journal.started(task.taskId);
     journal.cell(task.taskId);
     assert.equal(journal.hasBegun(task.taskId), false);
+  });
+
+  it('have begun when a worker could not mark its cell and deleted the table', async () => {
+    const { journal } = await fixture.open(await fixture.directory(), { bootId: BOOT });
+    const task = makeTask();
+    await journal.received(task, true);
+    journal.cell(task.taskId);
+    assert.equal(journal.hasBegun(task.taskId), false);
+    await rm(journal.runningTablePath);
+    assert.equal(journal.hasBegun(task.taskId), true);
   });
 
   it('have begun when they were handed over without a cell', async () => {

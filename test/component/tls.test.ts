@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
+import { connect as connectPlain } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -370,6 +371,27 @@ describe('certificates', () => {
       // A broker without TLS is the program's own to dial.
       named = 'amqp://user:x@127.0.0.1:5672/';
       assert.equal(await ask(), named);
+    });
+
+    it('says once that the broker cannot be reached, also while the hub answers', async () => {
+      const gone = createTlsEcho(local, []);
+      const brokerPort = await listen(gone);
+      await close(gone);
+      const hub = await serve(local, (_request, response) => {
+        response.end(JSON.stringify({ connection_url: `amqps://user:x@127.0.0.1:${brokerPort}/` }));
+      });
+      const url = await open(`https://127.0.0.1:${hub}`);
+      for (let round = 0; round < 2; round += 1) {
+        const response = await fetch(`${url}/v2/get_amqp_result_connection_url`);
+        const { connection_url: given } = (await response.json()) as { connection_url: string };
+        const socket = connectPlain(Number(new URL(given).port), '127.0.0.1');
+        socket.on('error', () => undefined);
+        socket.resume();
+        await once(socket, 'close');
+      }
+      await fetch(`${url}/v2/get_amqp_result_connection_url`);
+      assert.equal(problems.length, 1, problems.join('\n'));
+      assert.match(problems[0] ?? '', /results cannot be had from the broker/);
     });
 
     it('leaves nothing behind when it is stopped', async () => {

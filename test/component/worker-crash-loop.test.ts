@@ -5,8 +5,8 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { hostLoop } from '../../src/agent/watched-loops.ts';
 import { Watchdog } from '../../src/agent/watchdog.ts';
+import { hostLoop } from '../../src/agent/watched-loops.ts';
 import { WorkerHost } from '../../src/agent/worker-host.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';

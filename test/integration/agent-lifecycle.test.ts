@@ -15,6 +15,7 @@ import { agentCookie, sweepLeftovers } from '../../src/agent/leftovers.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { Client, TaskExecutionError } from '../../src/sdk/index.ts';
+import type { RegisteredFunction } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { Stack } from '../support/stack.ts';
 import { isAlive } from '../support/worker-host.ts';
@@ -58,8 +59,9 @@ describe('the life of an agent', function () {
   this.timeout(120_000);
   let stack: Stack;
   let client: Client;
-  let works: string;
+  let works: RegisteredFunction;
   let cookie: string;
+  let endpointId: string;
   let runCount = 0;
   let running: Running | undefined;
 
@@ -79,20 +81,20 @@ describe('the life of an agent', function () {
       'drain-grace-s': 60,
     });
     // Registers the endpoint.
-    stack.endpointId = await stack.startAgent('default');
+    endpointId = await stack.startAgent('default');
     await stack.stopAgent('default');
     cookie = await agentCookie(join(stack.home, '.outpost', 'default'));
   });
 
   afterEach(async () => {
-    running?.child.kill('SIGKILL');
-    await running?.ended;
+    const last = running;
     running = undefined;
+    last?.child.kill('SIGKILL');
+    await last?.ended;
     await sweepLeftovers(cookie, systemClock, silentLogger);
   });
 
   after(async () => {
-    stack.endpointId = '';
     await stack.stop();
   });
 
@@ -121,7 +123,7 @@ describe('the life of an agent', function () {
   async function startTask(seconds: number, isStubborn = false): Promise<string> {
     runCount += 1;
     const path = join(stack.home, `run-${runCount}`);
-    const taskId = await client.run(works, stack.endpointId, [path, seconds, isStubborn]);
+    const taskId = await client.run(works, endpointId, [path, seconds, isStubborn]);
     await eventually(() => {
       assert.ok(existsSync(path));
     }, 20_000);
@@ -227,7 +229,7 @@ describe('the life of an agent', function () {
     const first = await startForeground();
     const names = Array.from({ length: 100 }, (_unused, index) => `task-${index}`);
     const taskIds = await Promise.all(
-      names.map(async (name) => await client.run(marks, stack.endpointId, [path, name])),
+      names.map(async (name) => await client.run(marks, endpointId, [path, name])),
     );
     await eventually(async () => {
       assert.ok((await markers()).length >= 10);
@@ -254,7 +256,7 @@ describe('the life of an agent', function () {
     assert.equal(new Set(ran).size, ran.length, 'a task ran twice');
     const restarted = outcomes.filter((outcome) => outcome === 'AGENT_RESTARTED').length;
     // What had been handed over ahead of time and had not begun has run in the next host.
-    assert.ok(restarted <= 2, `${restarted} tasks were given up`);
+    assert.ok(restarted <= 4, `${restarted} tasks were given up`);
     assert.equal(
       outcomes.filter((outcome) => names.includes(String(outcome))).length + restarted,
       100,

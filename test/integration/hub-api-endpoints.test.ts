@@ -179,6 +179,43 @@ describe('endpoints at the hub', function () {
       assert.notEqual((await old.closed).kind, 'local');
     });
 
+    it('is taken over again and again without cutting off those who still owe results, of whom some are kept', async () => {
+      const first = await registerEndpoint(owner, { lease: { holder: HOLDER } });
+      const id = first.endpoint_id;
+      const takeOver = async (pid: number): Promise<void> => {
+        const taken = await put(id, { lease: { holder: { ...ELSEWHERE, pid }, takeover: true } });
+        assert.equal(taken.status, 200, JSON.stringify(taken.body));
+      };
+      await takeOver(1);
+      const owing = await dialAmqp({
+        url: first.result_queue_info.connection_url,
+        connectionName: 'test',
+      });
+      let isClosed = false;
+      owing.closed.then(
+        () => {
+          isClosed = true;
+        },
+        () => undefined,
+      );
+      await takeOver(2);
+      const publisher = await owing.openPublisher();
+      assert.equal(isClosed, false);
+      for (let pid = 3; pid <= 18; pid += 1) {
+        await takeOver(pid);
+      }
+      await assert.rejects(
+        publisher.publish('results', `${id}.results`, Buffer.from('{}'), { mandatory: true }),
+      );
+      const { numberOfRows } = await hub.db
+        .selectFrom('fenced_leases')
+        .select((eb) => eb.fn.countAll<string>().as('numberOfRows'))
+        .where('endpoint_id', '=', id)
+        .executeTakeFirstOrThrow();
+      assert.equal(Number(numberOfRows), 16);
+      await owing.close();
+    });
+
     it('is not taken from a known holder by an endpoint that knows no leases', async () => {
       const { endpoint_id: id } = await registerEndpoint(owner, { lease: { holder: HOLDER } });
       assertRefused(await put(id, {}), 409, 'RESOURCE_CONFLICT');

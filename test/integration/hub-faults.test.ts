@@ -37,7 +37,7 @@ describe('a hub in trouble', function () {
 
   before(async () => {
     proxy = await startTcpProxy({ targetPort: Number(new URL(testServices().databaseUrl).port) });
-    fixture = await startPlane({ databasePort: proxy.port });
+    fixture = await startPlane({ databasePort: proxy.port, databaseAnswerMs: 3_000 });
     endpoint = await registerEndpoint(fixture);
     const { rows } = await sql<{ name: string }>`select current_database() as name`.execute(
       fixture.db,
@@ -94,6 +94,21 @@ describe('a hub in trouble', function () {
         .executeTakeFirst();
       assert.ok(row?.published_at instanceof Date);
     });
+  });
+
+  it('answers truthfully when the COMMIT of a submission is neither answered nor failed', async () => {
+    await slow('commit');
+    const submitted = fixture.plane.tasks.submit(submission(endpoint, 1));
+    await runs('commit');
+    proxy.freeze();
+    const { tasks } = await submitted;
+    await slow('never');
+    const row = await direct
+      .selectFrom('tasks')
+      .select('id')
+      .where('id', '=', onlyTask(tasks))
+      .executeTakeFirst();
+    assert.ok(row !== undefined);
   });
 
   it('says that nothing was stored when the COMMIT never arrived, and nothing is', async () => {

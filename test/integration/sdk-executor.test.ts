@@ -433,6 +433,35 @@ describe('SDK executor', function () {
     assert.deepEqual(await Promise.all(others), [2, 3]);
   });
 
+  it('says at once that the certificate of the hub is refused', async () => {
+    const refused = new UnavailableError('CERTIFICATE_REFUSED', 'not trusted here');
+    const client = stage.makeClient({
+      tokens: {
+        accessToken: async () => await Promise.reject(refused),
+      },
+    });
+    const executor = stage.makeExecutor({ client });
+    await assert.rejects(async () => await executor.submit((a: number) => a, 1), refused);
+  });
+
+  it('waits for a result while the hub is away for longer than one request is repeated', async () => {
+    const patient = stage.makeClient({ retries: 0 });
+    const fn = await patient.registerFunction((a: number) => a);
+    const taskId = await patient.run(fn, stage.endpointId, [1]);
+    const path = `/v2/tasks/${taskId}`;
+    const away = { status: 503, body: errorBody(503, 'SERVICE_UNAVAILABLE', 'away') };
+    hub.misbehave(path, away, away);
+    await assert.rejects(patient.waitForResult(taskId, { timeoutMs: 1 }), (error) => {
+      assert.ok(error instanceof UnavailableError);
+      assert.equal(error.code, 'TIMED_OUT');
+      assert.match(error.message, /away/);
+      return true;
+    });
+    hub.documents.set(taskId, { task_id: taskId, status: 'success', result: '11\n[1]' });
+    hub.misbehave(path, away, away);
+    assert.deepEqual(await patient.waitForResult(taskId), [1]);
+  });
+
   it('runs and polls without a stream', async () => {
     const fn = await client.registerFunction((a: number) => a);
     const taskId = await client.run(fn, stage.endpointId, [1]);

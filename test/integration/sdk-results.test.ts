@@ -400,6 +400,31 @@ describe('SDK results', function () {
     assert.equal(await futures[1], 4);
   });
 
+  it('gets a result soon that another executor of the group had received before its task was known', async () => {
+    const first = stage.makeExecutor();
+    const { documents, tasks } = hub;
+    hub.onSubmit = async ([task]) => {
+      // Of the second executor: its result comes before the answer.
+      if (task !== undefined && tasks.size > 1) {
+        await stage.sum(task);
+        documents.set(task.id, { task_id: task.id, status: 'success', result: '11\n5' });
+        await eventually(async () => {
+          assert.equal(await stage.depth(), 0);
+        });
+      }
+    };
+    const fn = await stage.client.registerFunction((a: number, b: number) => a + b);
+    const open = first.submit(fn, 1, 1);
+    await eventually(async () => {
+      assert.equal(await stage.consumerCount(), 1);
+    });
+    const second = stage.makeExecutor({ taskGroupId: hub.taskGroupId });
+    const startedMs = performance.now();
+    assert.equal(await second.submit(fn, 2, 3), 5);
+    assert.ok(performance.now() - startedMs < 5_000, 'it waited for the safety net');
+    open.cancel();
+  });
+
   it('goes on when the broker is away for a while, and asks the hub meanwhile', async () => {
     hub.onSubmit = (): void => undefined;
     const executor = stage.makeExecutor();

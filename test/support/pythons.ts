@@ -6,15 +6,18 @@ import { delimiter, join } from 'node:path';
 /** Paths by minor version (`3.12`), those that the worker does not support included. */
 export function pythonsByMinor(): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
-  const versionsDir = join(process.env['PYENV_ROOT'] ?? join(homedir(), '.pyenv'), 'versions');
+  const path = (process.env['PATH'] ?? '').split(delimiter);
+  const shims = path.find((directory) => directory.endsWith('.pyenv/shims'));
+  const root = process.env['PYENV_ROOT'] ?? shims?.replace(/\/shims$/, '');
+  const versionsDir = join(root ?? join(homedir(), '.pyenv'), 'versions');
   for (const name of existsSync(versionsDir) ? readdirSync(versionsDir) : []) {
     const minor = /^(3\.\d+)\.\d+$/.exec(name)?.[1];
-    const path = join(versionsDir, name, 'bin', 'python');
-    if (minor !== undefined && existsSync(path)) {
-      found.set(minor, path);
+    const executable = join(versionsDir, name, 'bin', 'python');
+    if (minor !== undefined && existsSync(executable)) {
+      found.set(minor, executable);
     }
   }
-  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
+  for (const directory of path) {
     // What lies in pyenv's `shims` starts the interpreter of some other version, or none.
     for (const name of existsSync(directory) && !directory.endsWith('/shims')
       ? readdirSync(directory)

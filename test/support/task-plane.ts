@@ -56,11 +56,14 @@ export interface PlaneFixture {
   close: () => Promise<void>;
 }
 
-/** Starts the data plane; `databasePort` is that of a proxy in front of the database. */
+/** Starts the data plane; `databasePort` is that of a proxy in front of the database, which must answer within `databaseAnswerMs`. */
 export async function startPlane(
-  changes: Partial<TaskPlaneOptions> & { readonly databasePort?: number } = {},
+  changes: Partial<TaskPlaneOptions> & {
+    readonly databasePort?: number;
+    readonly databaseAnswerMs?: number;
+  } = {},
 ): Promise<PlaneFixture> {
-  const { databasePort, ...planeChanges } = changes;
+  const { databasePort, databaseAnswerMs: answerMs, ...planeChanges } = changes;
   const services = testServices();
   const vhost = await createVhost(services.managementUrl);
   const database = await createDatabase(services.databaseUrl);
@@ -70,7 +73,7 @@ export async function startPlane(
     url.port = String(databasePort);
     url.hostname = '127.0.0.1';
   }
-  const db = openDatabase({ url: url.href, logger });
+  const db = openDatabase({ url: url.href, logger, ...(answerMs !== undefined && { answerMs }) });
   await migrateDatabase(db);
   const options: TaskPlaneOptions = {
     db,

@@ -10,7 +10,9 @@
  */
 import {
   closeSync,
+  existsSync,
   fdatasyncSync,
+  fsyncSync,
   openSync,
   readFileSync,
   readSync,
@@ -18,6 +20,7 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 
 import { errorCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -129,7 +132,14 @@ export class RunningTable {
     }
     try {
       readSync(this.#descriptor, this.#scratch, 0, RUNNING_CELL_BYTES, runningCellOffset(cell));
-      return this.#scratch.equals(key);
+      if (this.#scratch.equals(key)) {
+        return true;
+      }
+      if (!existsSync(this.#path)) {
+        this.#giveUp('a worker could not write it');
+        return true;
+      }
+      return false;
     } catch (error) {
       this.#giveUp(error);
       return true;
@@ -187,10 +197,26 @@ function writeWhole(path: string, content: Buffer): number {
     writeSync(descriptor, content, 0, content.length, 0);
     fdatasyncSync(descriptor);
     renameSync(draft, path);
+    syncName(path);
   } catch (error) {
     closeSync(descriptor);
     rmSync(draft, { force: true });
     throw error;
   }
   return descriptor;
+}
+
+/** After a loss of power the name must not stand for the table of a run that ended cleanly: that one would be believed. */
+function syncName(path: string): void {
+  const directory = openSync(dirname(path), 'r');
+  try {
+    fsyncSync(directory);
+  } catch (error) {
+    // As syncDirectory (segment.ts): some network file systems refuse that.
+    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM', 'EACCES'].includes(errorCode(error) ?? '')) {
+      throw error;
+    }
+  } finally {
+    closeSync(directory);
+  }
 }

@@ -76,7 +76,13 @@ export class Segment {
   /** The descriptor; opened for reading on first use when the file is an older one. */
   async handle(): Promise<FileHandle> {
     this.#handle ??= open(this.path, 'r');
-    return await this.#handle;
+    try {
+      return await this.#handle;
+    } catch (error) {
+      // Descriptors may have run out: the next reader tries again.
+      this.#handle = undefined;
+      throw error;
+    }
   }
 
   /** Reads a record back and checks it. @throws UnavailableError JOURNAL_UNREADABLE when the disk returns something else. */

@@ -48,6 +48,16 @@ const REMEMBERED_MAX = 10_000;
 /** A remembered declaration is repeated after this time, so that what was deleted by hand comes back. */
 const REMEMBERED_MS = 10 * 60_000;
 
+/** Users of an endpoint that are not deleted, by their epochs. */
+export interface RevokeOptions {
+  /** Left as it is. */
+  readonly exceptEpoch?: number;
+  /** Left the right to publish results, and nothing else. */
+  readonly fencedEpoch?: number;
+  /** Fenced before, and left as they are. */
+  readonly keptEpochs?: readonly number[];
+}
+
 /** The broker's side of endpoints, task groups and persons. */
 export interface BrokerTopology {
   /** Declares queues and bindings of an endpoint. */
@@ -56,14 +66,8 @@ export interface BrokerTopology {
   grantEndpoint: (
     endpoint: EndpointQueues & { readonly epoch: number },
   ) => Promise<{ connectionUrl: string }>;
-  /**
-   * Deletes the endpoint's users and closes their connections, except the one of an epoch. Those of `fencedEpochs` are kept for
-   * publishing results, and nothing else.
-   */
-  revokeEndpoint: (
-    endpointId: string,
-    options?: { exceptEpoch?: number; fencedEpochs?: readonly number[] },
-  ) => Promise<void>;
+  /** Deletes the endpoint's users and closes their connections, except where the options say otherwise. */
+  revokeEndpoint: (endpointId: string, options?: RevokeOptions) => Promise<void>;
   /** Deletes the user of one epoch. */
   revokeEpoch: (endpointId: string, epoch: number) => Promise<void>;
   /** Deletes the user that reads a person's results. */
@@ -150,26 +154,20 @@ export class RabbitTopology implements BrokerTopology {
     };
   }
 
-  async revokeEndpoint(
-    endpointId: string,
-    options: { exceptEpoch?: number; fencedEpochs?: readonly number[] } = {},
-  ): Promise<void> {
-    const { exceptEpoch, fencedEpochs = [] } = options;
+  async revokeEndpoint(endpointId: string, options: RevokeOptions = {}): Promise<void> {
+    const { exceptEpoch, fencedEpoch, keptEpochs = [] } = options;
     const prefix = endpointUserPrefix(endpointId);
-    const fenced = new Map(
-      fencedEpochs
-        .map((epoch) => fencedEndpointUser(endpointId, epoch))
-        .map((user) => [user.name, user] as const),
-    );
+    const kept = new Set([...keptEpochs, exceptEpoch ?? ''].map((epoch) => `${prefix}${epoch}`));
+    const fenced =
+      fencedEpoch === undefined ? undefined : fencedEndpointUser(endpointId, fencedEpoch);
     const users = await this.#management.usersWithPrefix(prefix);
     await Promise.all(
       users
-        .filter((user) => user !== `${prefix}${exceptEpoch ?? ''}`)
+        .filter((user) => !kept.has(user))
         .map(async (user) => {
-          const restricted = fenced.get(user);
-          await (restricted === undefined
-            ? this.#management.deleteUser(user)
-            : this.#management.restrictUser(restricted));
+          await (user === fenced?.name
+            ? this.#management.restrictUser(fenced)
+            : this.#management.deleteUser(user));
         }),
     );
   }

@@ -30,6 +30,9 @@ import type { StoredHolder } from './lease.ts';
 /** Registrations at a time: each holds a connection to the database for as long as the broker takes, and others need some too. */
 const REGISTRATIONS_MAX = 4;
 
+/** Former holders that are kept the right to publish results; the oldest goes for a new one, so that restarts on ever new hosts do not pile up. */
+const FENCED_MAX = 16;
+
 /** How long a lock keeps an endpoint from registering again, in seconds: longer than a reconnect takes. */
 const LOCK_S = 60;
 
@@ -145,7 +148,7 @@ export class EndpointRegistrar {
     const result = await db
       .updateTable('endpoints')
       // The holder stays: it tells that the endpoint is one of ours, whose lost queue may be handed out again.
-      .set({ active: false, lease_expires_at: null })
+      .set({ active: false, lease_expires_at: null, last_heartbeat_at: sql<Date>`now()` })
       .where('id', '=', id)
       .where('lease_epoch', '=', epoch)
       .executeTakeFirst();
@@ -222,7 +225,7 @@ export class EndpointRegistrar {
     const { connectionUrl } = await topology.grantEndpoint({ ...endpoint, epoch });
     await topology.revokeEndpoint(row.id, {
       exceptEpoch: epoch,
-      fencedEpochs: await fencedEpochs(transaction, row, lease),
+      ...(await fence(transaction, row, lease)),
     });
     return registeredDocument(
       {
@@ -236,26 +239,42 @@ export class EndpointRegistrar {
   }
 }
 
-/** Former holders that may still be alive, and so owe results. A successor knows that its predecessor is gone. */
-async function fencedEpochs(
+/**
+ * Former holders that may still be alive, and so owe results: the one that is fenced now, and those that were before, whose
+ * connections stay as they are. A successor knows that its predecessor is gone.
+ */
+async function fence(
   transaction: Transaction<HubDatabase>,
   row: Selectable<EndpointsTable>,
   lease: EndpointRegistration['lease'],
-): Promise<readonly number[]> {
+): Promise<{ readonly fencedEpoch?: number; readonly keptEpochs: readonly number[] }> {
   const former = { epoch: row.lease_epoch, holder: row.lease_holder };
-  if (former.holder !== null && !isSuccessor(former, lease)) {
-    await transaction
-      .insertInto('fenced_leases')
-      .values({ endpoint_id: row.id, epoch: row.lease_epoch })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-  }
-  const rows = await transaction
+  const isFenced = former.holder !== null && !isSuccessor(former, lease);
+  const earlier = await transaction
     .selectFrom('fenced_leases')
     .select('epoch')
     .where('endpoint_id', '=', row.id)
+    .orderBy('epoch', 'desc')
     .execute();
-  return rows.map(({ epoch }) => epoch);
+  const keptEpochs = earlier
+    .map(({ epoch }) => epoch)
+    .slice(0, isFenced ? FENCED_MAX - 1 : FENCED_MAX);
+  if (keptEpochs.length < earlier.length) {
+    await transaction
+      .deleteFrom('fenced_leases')
+      .where('endpoint_id', '=', row.id)
+      .where('epoch', 'not in', keptEpochs)
+      .execute();
+  }
+  if (!isFenced) {
+    return { keptEpochs };
+  }
+  await transaction
+    .insertInto('fenced_leases')
+    .values({ endpoint_id: row.id, epoch: former.epoch })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  return { fencedEpoch: former.epoch, keptEpochs };
 }
 
 type LockedRow = Selectable<EndpointsTable> & { is_held: boolean; is_locked: boolean };

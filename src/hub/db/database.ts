@@ -7,6 +7,7 @@
 import { Kysely, Migrator, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
 
+import { systemClock } from '../../base/clock.ts';
 import { ConflictError, UnavailableError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { redactUrl } from '../../base/redact-url.ts';
@@ -23,12 +24,20 @@ const CONNECT_TIMEOUT_MS = 5000;
 /** Longest statement, in milliseconds: nothing on the API's path may hold a connection for longer. */
 const STATEMENT_TIMEOUT_MS = 30_000;
 
+/**
+ * Longest silence of the server while a statement runs: it has ended the statement by then, so this is a connection that nobody
+ * answers on any more, as behind a firewall that forgot it. TCP would go on hoping for a quarter of an hour.
+ */
+const ANSWER_MS_MAX = STATEMENT_TIMEOUT_MS + 5_000;
+
 /** Options of {@link openDatabase}. */
 export interface DatabaseOptions {
   readonly url: string;
   readonly logger: Logger;
   /** Authorities that are trusted beside the system's (PEM). */
   readonly ca?: string;
+  /** How long a statement may go without an answer before its connection counts as lost. @defaultValue 35 s */
+  readonly answerMs?: number;
 }
 
 /** An open database, for those who need not know what it is made with. */
@@ -52,8 +61,28 @@ export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
     client.on('error', (error) => {
       options.logger.debug({ err: error }, 'a database connection broke');
     });
+    boundAnswers(client, options.answerMs ?? ANSWER_MS_MAX);
   });
   return new Kysely<HubDatabase>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** Drops the connection under a statement that gets no answer: the driver's own limit would leave it in the pool, out of step. */
+function boundAnswers(client: pg.PoolClient, limitMs: number): void {
+  const query = client.query.bind(client) as (...args: readonly unknown[]) => unknown;
+  const bounded = (...args: readonly unknown[]): unknown => {
+    const answer = query(...args);
+    if (answer instanceof Promise) {
+      const timer = systemClock.after(limitMs, () => {
+        client.connection.stream.destroy();
+      });
+      const end = (): void => {
+        timer.cancel();
+      };
+      answer.then(end, end);
+    }
+    return answer;
+  };
+  client.query = bounded as typeof client.query;
 }
 
 const VERIFYING_MODES = new Set(['require', 'verify-ca', 'verify-full']);

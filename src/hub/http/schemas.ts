@@ -124,7 +124,7 @@ export type EndpointsQuery = Static<typeof EndpointsQuery>;
 export const ReleaseBody = open({ epoch: Type.Integer({ minimum: 0, maximum: EPOCH_MAX }) });
 /** `POST /v1/endpoints/{id}/tasks/hand-back`. */
 export const HandBackBody = open({
-  epoch: Type.Integer({ minimum: 0 }),
+  epoch: Type.Integer({ minimum: 0, maximum: EPOCH_MAX }),
   task_ids: Type.Array(Type.String({ format: 'uuid' }), { maxItems: HAND_BACK_TASKS_MAX }),
 });
 /** Body of tasks that are handed back. */
@@ -297,6 +297,7 @@ export const Responses = {
   }),
   released: open({ endpoint_id: Uuid, released: Type.Boolean() }),
   deleted: open({ result: Type.Integer() }),
+  handedBack: open({ endpoint_id: Uuid, handed_back: Type.Integer() }),
   function: open({
     function_uuid: Uuid,
     function_name: Type.String(),

@@ -104,19 +104,31 @@ async function wasCommitted(
         return row !== undefined;
       });
     } catch (error) {
-      if (clock.monotonicMs() >= untilMs) {
+      if (clock.monotonicMs() >= untilMs || !(isLockTimeout(error) || isConnectionFailure(error))) {
         throw error;
       }
       if (isLockTimeout(error)) {
-        // Idle, it waits for a COMMIT that will never reach it. Only the process that holds our very lock is ended.
-        await sql`select pg_terminate_backend(l.pid) from pg_locks l join pg_stat_activity a on a.pid = l.pid
-          where l.locktype = 'advisory' and l.granted and l.pid = ${held.pid} and a.state like 'idle in transaction%'
-            and (l.classid::bigint << 32 | l.objid::bigint) = ${held.lock}::bigint`.execute(db);
-      } else if (!isConnectionFailure(error)) {
-        throw error;
+        await endIdle(db, held);
       }
       await sleep(clock, backoffDelayMs(attempt, LOOK_UP_RETRY));
     }
+  }
+}
+
+/** Idle, it waits for a COMMIT that will never reach it. Only the process that holds our very lock is ended. */
+async function endIdle(
+  db: Kysely<HubDatabase>,
+  held: { readonly pid: number; readonly lock: bigint },
+): Promise<void> {
+  try {
+    await sql`select pg_terminate_backend(l.pid) from pg_locks l join pg_stat_activity a on a.pid = l.pid
+      where l.locktype = 'advisory' and l.granted and l.pid = ${held.pid} and a.state like 'idle in transaction%'
+        and (l.classid::bigint << 32 | l.objid::bigint) = ${held.lock}::bigint`.execute(db);
+  } catch (error) {
+    if (!isConnectionFailure(error)) {
+      throw error;
+    }
+    // Every connection of the pool may have broken with the first one; the look-up goes on.
   }
 }
 

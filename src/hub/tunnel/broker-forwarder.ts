@@ -85,8 +85,7 @@ export class BrokerForwarder {
       }
       this.#servers.set(key, this.#listen(peer));
     }
-    const server = await this.#servers.get(key);
-    const { port } = server?.address() as AddressInfo;
+    const port = await this.#portOf(key);
     const local = new URL(url);
     local.protocol = 'amqp:';
     local.hostname = '127.0.0.1';
@@ -94,6 +93,21 @@ export class BrokerForwarder {
     // They are about the TLS that is no longer the program's.
     local.searchParams.delete('ssl_options');
     return local.href;
+  }
+
+  /** @throws UnavailableError START_FAILED; the next request tries again. */
+  async #portOf(key: string): Promise<number> {
+    try {
+      const server = await this.#servers.get(key);
+      return (server?.address() as AddressInfo).port;
+    } catch (error) {
+      this.#servers.delete(key);
+      throw new UnavailableError(
+        'START_FAILED',
+        `the tunnel cannot listen for the broker: ${errorText(error)}`,
+        { cause: error },
+      );
+    }
   }
 
   async #listen(peer: TlsPeer): Promise<Server> {

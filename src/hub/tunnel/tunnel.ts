@@ -44,12 +44,17 @@ export class Tunnel {
   async start(): Promise<number> {
     const { port, ca, onProblem } = this.#options;
     const trust = ca === undefined ? {} : { ca };
-    const report = once(onProblem);
-    const broker = new BrokerForwarder({ ...trust, onProblem: report });
+    // One each: the hub that answers says nothing about the broker.
+    const broker = new BrokerForwarder({ ...trust, onProblem: once(onProblem) });
     this.#stack.push('broker connections', async () => {
       await broker.stop();
     });
-    const requests = new RequestForwarder({ hub: this.#hub, broker, onProblem: report, ...trust });
+    const requests = new RequestForwarder({
+      hub: this.#hub,
+      broker,
+      onProblem: once(onProblem),
+      ...trust,
+    });
     this.#stack.push('connections to the hub', () => {
       requests.stop();
     });

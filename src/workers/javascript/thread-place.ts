@@ -14,6 +14,7 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import { errorCode, errorText } from '../../base/errors.ts';
 import type {
   AbortReason,
+  FailedOutcome,
   Place,
   PlaceListener,
   Settle,
@@ -52,9 +53,10 @@ export class ThreadPlace implements Place {
   #isGone = false;
   #exitCode: number | undefined;
   /** In the order given; the first runs. */
-  #tasks: RunningTask[] = [];
+  readonly #tasks: RunningTask[] = [];
   readonly #tokens = new AheadTokens();
-  #outcome: TaskOutcome | undefined;
+  /** Results that came while the thread was being ended, of the first tasks in order. */
+  readonly #lateOutcomes: TaskOutcome[] = [];
   #abortReason: AbortReason | undefined;
   #graceTimer: Timer | undefined;
   /** What the thread died of, when it said so. */
@@ -105,6 +107,10 @@ export class ThreadPlace implements Place {
         this.#error ??= error;
       },
     );
+  }
+
+  get isEnding(): boolean {
+    return this.#abortReason !== undefined || this.#exitCode !== undefined || this.#isGone;
   }
 
   run(task: WorkerTask, settle: Settle): void {
@@ -172,8 +178,8 @@ export class ThreadPlace implements Place {
   }
 
   #onResult(outcome: TaskOutcome): void {
-    if (this.#abortReason !== undefined) {
-      this.#outcome = outcome;
+    if (this.isEnding) {
+      this.#lateOutcomes.push(outcome);
       return;
     }
     this.#tasks.shift()?.settle(outcome);
@@ -183,6 +189,9 @@ export class ThreadPlace implements Place {
     this.#error ??= error;
     if (this.#exitCode !== undefined) {
       this.#finish();
+    } else {
+      // The thread is about to exit, or cannot answer any more.
+      this.#terminate();
     }
   }
 
@@ -200,18 +209,24 @@ export class ThreadPlace implements Place {
     }
     this.#isGone = true;
     this.#graceTimer?.cancel();
-    while (this.reclaim()) {
-      // These the engine gives to another place.
-    }
-    const running = this.#tasks.shift();
-    running?.settle(this.#outcome ?? this.#failure(running.task));
+    this.#settleBegun((task) => this.#failure(task));
     const isExpected = this.#isReady || this.#abortReason !== undefined;
     this.#listener.onLost(
       isExpected ? undefined : { reason: this.#startFailure(), hopeless: false },
     );
   }
 
-  #failure(task: WorkerTask): TaskOutcome {
+  /** Usually one. More when the thread had begun others before their predecessors' results were read: none of them may run again. */
+  #settleBegun(failure: (task: WorkerTask) => TaskOutcome): void {
+    while (this.reclaim()) {
+      // These the engine gives to another place.
+    }
+    this.#tasks.splice(0).forEach(({ task, settle }, index) => {
+      settle(this.#lateOutcomes[index] ?? failure(task));
+    });
+  }
+
+  #failure(task: WorkerTask): FailedOutcome {
     if (this.#abortReason !== undefined) {
       const message = abortMessage(this.#abortReason, task.timeoutMs);
       return { kind: 'failed', code: this.#abortReason, message, workerLost: false };
@@ -246,18 +261,13 @@ export class ThreadPlace implements Place {
       return;
     }
     this.#isGone = true;
-    const running = this.#tasks.shift();
-    if (running !== undefined) {
-      const failure = this.#failure(running.task);
-      running.settle(
-        failure.kind === 'failed'
-          ? {
-              ...failure,
-              message: `${failure.message}; its thread is blocked in a synchronous call (such as execSync) that only the end of its process can end, so the worker host is replaced`,
-            }
-          : failure,
-      );
-    }
+    this.#settleBegun((task) => {
+      const failure = this.#failure(task);
+      return {
+        ...failure,
+        message: `${failure.message}; its thread is blocked in a synchronous call (such as execSync) that only the end of its process can end, so the worker host is replaced`,
+      };
+    });
     this.#listener.onQuarantined();
   }
 }

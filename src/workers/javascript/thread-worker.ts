@@ -5,6 +5,7 @@
  * that caused it, and only while that task runs; what a function leaves behind never ends or fills another task.
  */
 import process from 'node:process';
+import { setImmediate } from 'node:timers';
 import { isMainThread, workerData } from 'node:worker_threads';
 
 import { ComputeError, ProtocolError } from '../../base/errors.ts';
@@ -106,6 +107,8 @@ export async function runTask(task: ThreadTask): Promise<ThreadResult | undefine
       behind.push(resolve);
     });
   }
+  // Nothing comes between: one is woken at a time, and goes on in the same turn.
+  // eslint-disable-next-line require-atomic-updates
   isRunning = true;
   try {
     if (task.aheadCell === undefined) {

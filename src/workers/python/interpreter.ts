@@ -17,6 +17,7 @@ import { packageRoot } from '../../base/package-root.ts';
 import { FrameDecoder } from '../../protocol/frames.ts';
 import type { Frame, FrameHeader } from '../../protocol/frames.ts';
 import type { TaskOutput } from '../../protocol/host-frames.ts';
+import { taskKey } from '../../protocol/task-id.ts';
 import type {
   AbortReason,
   Place,
@@ -96,8 +97,8 @@ export class Interpreter implements Place {
   /** In the order given; the first runs. */
   readonly #tasks: RunningTask[] = [];
   #tokens: AheadPipe | undefined;
-  /** A result that came while the worker was being ended: it is settled once the worker is gone. */
-  #lateOutcome: TaskOutcome | undefined;
+  /** Results that came while the worker was being ended, of the first tasks in order: they are settled once the worker is gone. */
+  readonly #lateOutcomes: TaskOutcome[] = [];
   #abortReason: AbortReason | undefined;
   #fault: string | undefined;
   #startTimedOut = false;
@@ -154,6 +155,10 @@ export class Interpreter implements Place {
     return this.#tokens !== undefined;
   }
 
+  get isEnding(): boolean {
+    return this.#isEnding || this.#isGone;
+  }
+
   run(task: WorkerTask, settle: Settle): void {
     this.#give(task, settle, false);
   }
@@ -178,7 +183,7 @@ export class Interpreter implements Place {
         type: 'task',
         task_id: task.taskId,
         nonce: task.nonce,
-        ...(isAhead && { ahead: true, cell: task.cell }),
+        ...(isAhead && { cell: task.cell, key: taskKey(task.taskId).toString('hex') }),
         ...(task.timeoutMs !== undefined && { timeout_ms: task.timeoutMs }),
         ...(task.resultSerializers !== undefined && { result_serializers: task.resultSerializers }),
         ...(task.resourceSpecification !== undefined && {
@@ -256,7 +261,7 @@ export class Interpreter implements Place {
       }
       return;
     }
-    const [running] = this.#tasks;
+    const running = this.#tasks[this.#lateOutcomes.length];
     if (header.type !== 'result' || running === undefined || header.nonce !== running.task.nonce) {
       // Something that an earlier task left behind wrote it: it answers nothing that is held.
       return;
@@ -268,7 +273,7 @@ export class Interpreter implements Place {
       ...(header.output !== undefined && { output: header.output }),
     };
     if (this.#isEnding) {
-      this.#lateOutcome = { ...outcome, body: Buffer.from(body) };
+      this.#lateOutcomes.push({ ...outcome, body: Buffer.from(body) });
       return;
     }
     this.#tasks.shift();
@@ -372,11 +377,11 @@ export class Interpreter implements Place {
       // These the engine gives to another place.
     }
     this.#tokens?.close();
-    const running = this.#tasks.shift();
-    if (running !== undefined) {
-      killTaskProcesses(running.task.taskId);
-    }
-    running?.settle(this.#lateOutcome ?? this.#failure(running.task));
+    // Usually one. More when the worker had begun others before their predecessors' results were read: none of them may run again.
+    this.#tasks.splice(0).forEach(({ task, settle }, index) => {
+      killTaskProcesses(task.taskId);
+      settle(this.#lateOutcomes[index] ?? this.#failure(task));
+    });
     const failure = this.#abortReason === undefined ? this.#placeFailure() : undefined;
     this.#stdout.close();
     this.#stderr.close();

@@ -134,7 +134,7 @@ class ClientCases(unittest.TestCase):
         group_id = some_id()
         batch = self.client.create_batch(
             task_group_id=group_id,
-            resource_specification={"num_nodes": 1},
+            resource_specification={"walltime": 60},
             user_endpoint_config={"worker_init": "true"},
             create_websocket_queue=True,
             result_serializers=["globus_compute_sdk.serialize.JSONData"],

@@ -23,7 +23,7 @@ class JsonResult(unittest.TestResult):
         self.addFailure(test, err)
 
     def addSkip(self, test, reason):
-        self._say(test, "failed", f"skipped: {reason}")
+        self._say(test, "skipped", reason)
 
 
 def run():

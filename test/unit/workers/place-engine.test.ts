@@ -18,6 +18,7 @@ class ScriptedPlace implements Place {
   /** Given ahead of time and not begun. */
   readonly ahead: { nonce: string; settle: Settle }[] = [];
   canReclaim = true;
+  isEnding = false;
   settle: Settle | undefined;
   aborted: AbortReason | undefined;
 
@@ -55,6 +56,7 @@ class ScriptedPlace implements Place {
 
   abort(reason: AbortReason): void {
     this.aborted ??= reason;
+    this.isEnding = true;
   }
 
   kill(): void {
@@ -378,6 +380,66 @@ describe('place engine', () => {
       assert.equal(places[0]?.aborted, 'TASK_CANCELLED');
       assert.deepEqual(places[0].ahead, []);
       assert.deepEqual(engine.recall(), ['c']);
+    });
+
+    it('and none to a worker that is being ended, also when its result comes after all', () => {
+      const { engine, places, submitShort } = build(1);
+      engine.start();
+      const [place] = places;
+      assert.ok(place !== undefined);
+      place.listener.onReady();
+      submitShort('a');
+      engine.cancel('a');
+      ['b', 'c'].forEach(submitShort);
+      assert.deepEqual(place.ahead, []);
+      place.settle?.(RESULT);
+      assert.deepEqual(place.ran, ['a']);
+      place.listener.onLost();
+      places[1]?.listener.onReady();
+      assert.deepEqual(places[1]?.ran, ['b']);
+    });
+
+    it('and none to an idle worker that has ended and is not gone yet', () => {
+      const { engine, places, submitShort } = build(1);
+      engine.start();
+      const [place] = places;
+      assert.ok(place !== undefined);
+      place.listener.onReady();
+      place.isEnding = true;
+      submitShort('a');
+      assert.deepEqual(place.ran, []);
+      place.listener.onLost();
+      places[1]?.listener.onReady();
+      assert.deepEqual(places[1]?.ran, ['a']);
+    });
+
+    it('and a task is cancelled that the worker begins before the result of the one before it is read', () => {
+      const { engine, places, submitShort } = build(1);
+      engine.start();
+      const [place] = places;
+      place?.listener.onReady();
+      ['a', 'b'].forEach(submitShort);
+      const ahead = place?.ahead.splice(0);
+      engine.cancel('b');
+      assert.equal(place?.aborted, undefined);
+      place?.settle?.(RESULT);
+      assert.equal(place?.aborted, 'TASK_CANCELLED');
+      assert.equal(ahead?.length, 1);
+    });
+
+    it('and a task that is cancelled right before it begins does not run in the next place', () => {
+      const { engine, places, outcomes, submitShort } = build(1);
+      engine.start();
+      const [place] = places;
+      place?.listener.onReady();
+      ['a', 'b'].forEach(submitShort);
+      place?.settle?.(RESULT);
+      engine.cancel('b');
+      place?.ahead.splice(0);
+      place?.listener.onLost();
+      places[1]?.listener.onReady();
+      assert.deepEqual(places[1]?.ran, []);
+      assert.deepEqual(outcomes, { a: 'result', b: 'TASK_CANCELLED' });
     });
 
     it('and never ends a worker that has gone on to the next task', () => {

@@ -223,7 +223,7 @@ function addEndingRoutes(app: FastifyInstance, context: RouteContext): void {
   }
   app.post<IdRoute & { Body: HandBackBody }>(
     '/v1/endpoints/:id/tasks/hand-back',
-    { config, schema: { ...schema, body: HandBackBody } },
+    { config, schema: { ...schema, body: HandBackBody, response: answers(Responses.handedBack) } },
     async (request) => {
       const id = pathId(request, ID);
       await context.endpoints.owned(callerOf(request).id, id);
