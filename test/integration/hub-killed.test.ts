@@ -161,11 +161,16 @@ describe('a hub that is killed', function () {
   });
 
   it('while it cannot reach its database: results wait at the broker for the next one', async () => {
-    const ids = await submit('unstored', 6, 500);
+    const ids = await submit('unstored', 6, 1_500);
+    // The agent must have them all before the hub loses its database.
+    await eventually(async () => {
+      const documents = Object.values(await hub.tasks(ids));
+      assert.ok(documents.every(({ status }) => status !== 'waiting-for-ep'));
+    }, 20_000);
     database.hold('to-clients', true);
     await eventually(async () => {
       assert.equal(await ran('unstored'), 6);
-    }, 20_000);
+    }, 40_000);
     await restartHub();
     await succeed(ids);
     assert.equal(await ran('unstored'), 6);
