@@ -146,8 +146,8 @@ export async function startTcpProxy(options: TcpProxyOptions): Promise<TcpProxy>
 
   const cut = (): void => {
     for (const { client, target } of pairs) {
-      client.resetAndDestroy();
-      target.resetAndDestroy();
+      reset(client);
+      reset(target);
     }
   };
   const hold = (direction: ProxyDirection, on: boolean): void => {
@@ -203,4 +203,13 @@ export async function startTcpProxy(options: TcpProxyOptions): Promise<TcpProxy>
       });
     },
   };
+}
+
+/** Node cannot reset a socket that it is shutting down: the handle would stay open, and keep the process from ending. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) {
+    socket.destroy();
+  } else {
+    socket.resetAndDestroy();
+  }
 }
