@@ -7,6 +7,8 @@
  * Two connections, because a broker under alarm stops reading from those that publish, and must not stall the acks.
  * Nothing is kept in memory that the database or the broker does not have too: any number of processes may run this.
  */
+import { setMaxListeners } from 'node:events';
+
 import type { Kysely } from 'kysely';
 
 import { backoffDelayMs } from '../base/backoff.ts';
@@ -121,6 +123,8 @@ class RabbitTaskPlane implements TaskPlane {
   #stopped: Promise<void> | undefined;
 
   constructor(options: TaskPlaneOptions) {
+    // One listener for each registration that waits a moment; there may be many at a time.
+    setMaxListeners(0, this.#stopping.signal);
     const { db, clock, retentionMs } = options;
     const logger = options.logger.child({ component: 'task-plane' });
     this.#options = options;
