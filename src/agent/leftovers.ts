@@ -3,19 +3,18 @@
  * sessions of their own.
  *
  * I7: they are known by a cookie that the agent puts into the environment of its worker host and that every descendant inherits. It
- * stays the same for an endpoint directory, so that the next agent finds what the last one left when it was killed. Whoever clears
- * the environment of a child hides it; an agent cannot see more without rights that it should not have.
+ * stays the same for an endpoint directory, so that the next agent finds what the last one left when it was killed.
  *
  * The caller holds `agent.lock`: nobody else has a claim to these processes.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 
 import type { Clock } from '../base/clock.ts';
 import { sleep } from '../base/clock.ts';
 import { errorCode, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
+import { hasVariable, otherProcesses, readProcessFile } from '../base/processes.ts';
 
 /** Name of the variable; src/workers/environment.ts passes it on to functions. */
 export const COOKIE_VARIABLE = 'OUTPOST_AGENT_COOKIE';
@@ -63,7 +62,7 @@ export async function sweepLeftovers(
       kill(leftover, killed, logger);
     }
     await sleep(clock, GONE_POLL_MS);
-    alive = alive.filter(({ pid }) => hasCookie(pid, cookie));
+    alive = alive.filter(({ pid }) => hasVariable(pid, COOKIE_VARIABLE, cookie));
     if (alive.length === 0) {
       alive = findLeftovers(cookie);
     }
@@ -106,22 +105,7 @@ function kill(leftover: Leftover, killed: Map<number, Leftover>, logger: Logger)
 }
 
 function findLeftovers(cookie: string): Leftover[] {
-  return readdirSync('/proc')
-    .map(Number)
-    .filter((pid) => Number.isInteger(pid) && pid !== process.pid && hasCookie(pid, cookie))
-    .map((pid) => ({ pid, command: readProc(pid, 'comm').trim() }));
-}
-
-/** Zombies have no environment any more: they count as gone. */
-function hasCookie(pid: number, cookie: string): boolean {
-  return `\0${readProc(pid, 'environ')}`.includes(`\0${COOKIE_VARIABLE}=${cookie}\0`);
-}
-
-function readProc(pid: number, file: 'environ' | 'comm'): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, 'latin1');
-  } catch {
-    // Gone since the directory was read, or not ours to look at.
-    return '';
-  }
+  return otherProcesses()
+    .filter((pid) => hasVariable(pid, COOKIE_VARIABLE, cookie))
+    .map((pid) => ({ pid, command: readProcessFile(pid, 'comm').trim() }));
 }

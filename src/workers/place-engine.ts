@@ -264,8 +264,7 @@ export class PlaceEngine implements Engine {
       next = this.#waiting[0]
     ) {
       this.#waiting.shift();
-      next.seat = seat;
-      seat.tasks.push(next);
+      seat.add(next);
       seat.place.runAhead(next.task, this.#settler(next, seat));
     }
   }

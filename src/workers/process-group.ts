@@ -2,9 +2,8 @@
  * Signals to whole process groups. A worker leads a group of its own, so that what a function started ends with it: a
  * signal to the leader alone leaves grandchildren running.
  */
-import { readFileSync, readdirSync } from 'node:fs';
-
 import { errorCode } from '../base/errors.ts';
+import { otherProcesses, readProcessFile } from '../base/processes.ts';
 
 /** Signals the group that `leaderPid` leads. Returns false when no member is left. `signal` 0 only looks. */
 export function signalGroup(leaderPid: number, signal: NodeJS.Signals | 0): boolean {
@@ -26,18 +25,10 @@ export function signalGroup(leaderPid: number, signal: NodeJS.Signals | 0): bool
 
 /** Processes of a group other than this one, as far as /proc tells; zombies do not count. */
 export function groupMembers(groupId: number): number[] {
-  const members: number[] = [];
-  for (const name of readdirSync('/proc')) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) {
-      continue;
-    }
+  return otherProcesses().filter((pid) => {
     const stat = readStat(pid);
-    if (stat?.groupId === groupId && stat.state !== 'Z') {
-      members.push(pid);
-    }
-  }
-  return members;
+    return stat?.groupId === groupId && stat.state !== 'Z';
+  });
 }
 
 /** Group of this process, or undefined where /proc does not tell. */
@@ -46,11 +37,8 @@ export function ownGroup(): number | undefined {
 }
 
 function readStat(pid: number): { state: string; groupId: number } | undefined {
-  let text: string;
-  try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch {
-    // Gone since the directory was read, or no /proc here.
+  const text = readProcessFile(pid, 'stat');
+  if (text === '') {
     return undefined;
   }
   // The name in parentheses may hold anything, so count from its end: state, parent, group.

@@ -67,10 +67,15 @@ export class Seat {
     return nowMs - this.begunAtMs > STUCK_MS;
   }
 
-  /** The place is idle and gets this task. */
-  begin(held: HeldTask, nowMs: number): void {
+  /** The place gets this task, behind those that it has. */
+  add(held: HeldTask): void {
     held.seat = this;
     this.tasks.push(held);
+  }
+
+  /** The place is idle and gets this task. */
+  begin(held: HeldTask, nowMs: number): void {
+    this.add(held);
     this.begunAtMs = nowMs;
     this.#marker = held;
   }

@@ -21,6 +21,7 @@ import type {
   TaskOutcome,
   WorkerTask,
 } from '../engine.ts';
+import { GivenTasks } from '../given-tasks.ts';
 import { abortMessage } from '../place-engine.ts';
 import { SEAT_TASKS_MAX } from '../seat.ts';
 import { AheadTokens } from './ahead-tokens.ts';
@@ -37,11 +38,6 @@ export interface ThreadPlaceOptions {
 
 const THREAD_FILE = fileURLToPath(new URL('./thread-worker.js', import.meta.url));
 
-interface RunningTask {
-  readonly task: WorkerTask;
-  readonly settle: Settle;
-}
-
 /** A place for JavaScript tasks. */
 export class ThreadPlace implements Place {
   readonly canReclaim = true;
@@ -52,11 +48,7 @@ export class ThreadPlace implements Place {
   #isReady = false;
   #isGone = false;
   #exitCode: number | undefined;
-  /** In the order given; the first runs. */
-  readonly #tasks: RunningTask[] = [];
-  readonly #tokens = new AheadTokens();
-  /** Results that came while the thread was being ended, of the first tasks in order. */
-  readonly #lateOutcomes: TaskOutcome[] = [];
+  readonly #given = new GivenTasks();
   #abortReason: AbortReason | undefined;
   #graceTimer: Timer | undefined;
   /** What the thread died of, when it said so. */
@@ -65,6 +57,8 @@ export class ThreadPlace implements Place {
   constructor(options: ThreadPlaceOptions, listener: PlaceListener) {
     this.#options = options;
     this.#listener = listener;
+    const tokens = new AheadTokens();
+    this.#given.tokens = tokens;
     this.#pool = new Piscina({
       filename: THREAD_FILE,
       name: 'runTask',
@@ -79,7 +73,7 @@ export class ThreadPlace implements Place {
       recordTiming: false,
       env: { ...options.environment },
       execArgv: ['--disable-warning=ExperimentalWarning'],
-      workerData: { ...options.settings, tokens: this.#tokens.buffer } satisfies ThreadSettings,
+      workerData: { ...options.settings, tokens: tokens.buffer } satisfies ThreadSettings,
       resourceLimits: { maxOldGenerationSizeMb: options.heapMb },
     });
     this.#pool.on('error', (error) => {
@@ -114,24 +108,20 @@ export class ThreadPlace implements Place {
   }
 
   run(task: WorkerTask, settle: Settle): void {
-    this.#give(task, settle, false);
+    this.#given.add(task, settle);
+    this.#give(task, false);
   }
 
   runAhead(task: WorkerTask, settle: Settle): void {
-    this.#tokens.add();
-    this.#give(task, settle, true);
+    this.#given.addAhead(task, settle);
+    this.#give(task, true);
   }
 
   reclaim(): boolean {
-    const isReclaimed = this.#tokens.take();
-    if (isReclaimed) {
-      this.#tasks.pop();
-    }
-    return isReclaimed;
+    return this.#given.reclaim();
   }
 
-  #give(task: WorkerTask, settle: Settle, isAhead: boolean): void {
-    this.#tasks.push({ task, settle });
+  #give(task: WorkerTask, isAhead: boolean): void {
     const message: ThreadTask = {
       taskId: task.taskId,
       // A view of what the socket read would be cloned with all that was read.
@@ -179,10 +169,10 @@ export class ThreadPlace implements Place {
 
   #onResult(outcome: TaskOutcome): void {
     if (this.isEnding) {
-      this.#lateOutcomes.push(outcome);
+      this.#given.keep(outcome);
       return;
     }
-    this.#tasks.shift()?.settle(outcome);
+    this.#given.settleNext(outcome);
   }
 
   #onRejected(error: unknown): void {
@@ -209,21 +199,11 @@ export class ThreadPlace implements Place {
     }
     this.#isGone = true;
     this.#graceTimer?.cancel();
-    this.#settleBegun((task) => this.#failure(task));
+    this.#given.settleBegun((task, late) => late ?? this.#failure(task));
     const isExpected = this.#isReady || this.#abortReason !== undefined;
     this.#listener.onLost(
       isExpected ? undefined : { reason: this.#startFailure(), hopeless: false },
     );
-  }
-
-  /** Usually one. More when the thread had begun others before their predecessors' results were read: none of them may run again. */
-  #settleBegun(failure: (task: WorkerTask) => TaskOutcome): void {
-    while (this.reclaim()) {
-      // These the engine gives to another place.
-    }
-    this.#tasks.splice(0).forEach(({ task, settle }, index) => {
-      settle(this.#lateOutcomes[index] ?? failure(task));
-    });
   }
 
   #failure(task: WorkerTask): FailedOutcome {
@@ -261,7 +241,10 @@ export class ThreadPlace implements Place {
       return;
     }
     this.#isGone = true;
-    this.#settleBegun((task) => {
+    this.#given.settleBegun((task, late) => {
+      if (late !== undefined) {
+        return late;
+      }
       const failure = this.#failure(task);
       return {
         ...failure,

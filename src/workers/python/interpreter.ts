@@ -28,6 +28,7 @@ import type {
   WorkerTask,
 } from '../engine.ts';
 import { FrameWriter } from '../frame-writer.ts';
+import { GivenTasks } from '../given-tasks.ts';
 import { abortMessage } from '../place-engine.ts';
 import { groupMembers, signalGroup } from '../process-group.ts';
 import { AheadPipe } from './ahead-pipe.ts';
@@ -77,11 +78,6 @@ interface InterpreterFrame extends FrameHeader {
   readonly tokens?: number;
 }
 
-interface RunningTask {
-  readonly task: WorkerTask;
-  readonly settle: Settle;
-}
-
 /** A place for Python tasks. */
 export class Interpreter implements Place {
   readonly #options: InterpreterOptions;
@@ -94,11 +90,8 @@ export class Interpreter implements Place {
   #pid: number | undefined;
   #isReady = false;
   #isGone = false;
-  /** In the order given; the first runs. */
-  readonly #tasks: RunningTask[] = [];
+  readonly #given = new GivenTasks();
   #tokens: AheadPipe | undefined;
-  /** Results that came while the worker was being ended, of the first tasks in order: they are settled once the worker is gone. */
-  readonly #lateOutcomes: TaskOutcome[] = [];
   #abortReason: AbortReason | undefined;
   #fault: string | undefined;
   #startTimedOut = false;
@@ -160,24 +153,20 @@ export class Interpreter implements Place {
   }
 
   run(task: WorkerTask, settle: Settle): void {
-    this.#give(task, settle, false);
+    this.#given.add(task, settle);
+    this.#give(task, false);
   }
 
   runAhead(task: WorkerTask, settle: Settle): void {
-    this.#tokens?.add();
-    this.#give(task, settle, true);
+    this.#given.addAhead(task, settle);
+    this.#give(task, true);
   }
 
   reclaim(): boolean {
-    const isReclaimed = this.#tokens?.take() === true;
-    if (isReclaimed) {
-      this.#tasks.pop();
-    }
-    return isReclaimed;
+    return this.#given.reclaim();
   }
 
-  #give(task: WorkerTask, settle: Settle, isAhead: boolean): void {
-    this.#tasks.push({ task, settle });
+  #give(task: WorkerTask, isAhead: boolean): void {
     this.#writer?.writeNow(
       {
         type: 'task',
@@ -255,14 +244,15 @@ export class Interpreter implements Place {
       this.#isReady = true;
       if (this.#pid !== undefined && header.tokens !== undefined) {
         this.#tokens = AheadPipe.open(this.#pid, header.tokens);
+        this.#given.tokens = this.#tokens;
       }
       if (!this.#isEnding) {
         this.#listener.onReady();
       }
       return;
     }
-    const running = this.#tasks[this.#lateOutcomes.length];
-    if (header.type !== 'result' || running === undefined || header.nonce !== running.task.nonce) {
+    const { next } = this.#given;
+    if (header.type !== 'result' || next === undefined || header.nonce !== next.nonce) {
       // Something that an earlier task left behind wrote it: it answers nothing that is held.
       return;
     }
@@ -273,11 +263,10 @@ export class Interpreter implements Place {
       ...(header.output !== undefined && { output: header.output }),
     };
     if (this.#isEnding) {
-      this.#lateOutcomes.push({ ...outcome, body: Buffer.from(body) });
+      this.#given.keep({ ...outcome, body: Buffer.from(body) });
       return;
     }
-    this.#tasks.shift();
-    running.settle(this.#markCut(outcome));
+    this.#given.settleNext(this.#markCut(outcome));
   }
 
   #markCut(outcome: TaskOutcome): TaskOutcome {
@@ -291,7 +280,7 @@ export class Interpreter implements Place {
 
   readonly #checkCapture = (): void => {
     this.#captureTimer = undefined;
-    if (this.#tasks.length > 0 && !this.#isGone) {
+    if (!this.#given.isEmpty && !this.#isGone) {
       this.#stdout.limit(CAPTURE_BYTES_MAX);
       this.#stderr.limit(CAPTURE_BYTES_MAX);
       this.#captureTimer = this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
@@ -373,15 +362,11 @@ export class Interpreter implements Place {
     for (const timer of [this.#startTimer, this.#killTimer, this.#captureTimer]) {
       timer?.cancel();
     }
-    while (this.reclaim()) {
-      // These the engine gives to another place.
-    }
-    this.#tokens?.close();
-    // Usually one. More when the worker had begun others before their predecessors' results were read: none of them may run again.
-    this.#tasks.splice(0).forEach(({ task, settle }, index) => {
+    this.#given.settleBegun((task, late) => {
       killTaskProcesses(task.taskId);
-      settle(this.#lateOutcomes[index] ?? this.#failure(task));
+      return late ?? this.#failure(task);
     });
+    this.#tokens?.close();
     const failure = this.#abortReason === undefined ? this.#placeFailure() : undefined;
     this.#stdout.close();
     this.#stderr.close();
