@@ -10,7 +10,6 @@ import fc from 'fast-check';
 
 import { callControl } from '../../src/agent/control-client.ts';
 import { startControlSocket } from '../../src/agent/control-socket.ts';
-import { WorkerHost } from '../../src/agent/worker-host.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { encodeFrame } from '../../src/protocol/frames.ts';
@@ -23,7 +22,7 @@ import { politeScript, startAmqpPeer } from '../support/amqp-peer.ts';
 import type { PeerScript } from '../support/amqp-peer.ts';
 import { eventually } from '../support/eventually.ts';
 import { FUZZ_EXAMPLES, FUZZ_SEED, fuzzed, patienceMs, seedNote } from '../support/fuzz.ts';
-import { ENDPOINT_ID, PYTHON } from '../support/worker-host.ts';
+import { supervisedHost } from '../support/supervised-host.ts';
 
 const FAST = { baseMs: 5, maxMs: 20 };
 /** After which the peer gives up on a client that waits for the rest of what never comes. */
@@ -138,35 +137,18 @@ describe(`a worker host that sends garbage ${seedNote}`, function () {
     await mkdir(join(directory, 'tasks'));
     let ready: (() => void) | undefined;
     let lost = 0;
-    const host = new WorkerHost(
-      {
-        config: {
-          endpointId: ENDPOINT_ID,
-          javascript: { threads: 1, heapMb: 64 },
-          python: { interpreters: 0, executable: PYTHON },
-          workingDir: join(directory, 'tasks'),
-          resultCharsMax: 1000,
-          outputBytesMax: 1000,
-          killGraceMs: 200,
-          startTimeoutMs: 10_000,
-          environment: {},
-        },
-        socketPath: join(directory, 's'),
-        environment: { PATH: process.env['PATH'] ?? '' },
-        cookie: `fuzz-${process.pid}`,
-        clock: systemClock,
-        logger: silentLogger,
-      },
-      {
+    const host = supervisedHost({
+      directory,
+      cookie: `fuzz-${process.pid}`,
+      threads: 1,
+      interpreters: 0,
+      config: { workingDir: join(directory, 'tasks') },
+      events: {
         onReady: ({ javascript }) => {
           if (javascript > 0) {
             ready?.();
           }
         },
-        onResult: () => undefined,
-        onFailed: () => undefined,
-        onReturned: () => undefined,
-        onDegraded: () => undefined,
         onLost: () => {
           lost += 1;
         },
@@ -174,7 +156,7 @@ describe(`a worker host that sends garbage ${seedNote}`, function () {
           assert.fail(reason);
         },
       },
-    );
+    });
     const nextReady = async (): Promise<void> => {
       await new Promise<void>((resolve) => {
         ready = resolve;

@@ -10,14 +10,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { COOKIE_VARIABLE, agentCookie, sweepLeftovers } from '../../src/agent/leftovers.ts';
-import { WorkerHost } from '../../src/agent/worker-host.ts';
+import type { WorkerHost } from '../../src/agent/worker-host.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { packTask } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { eventually } from '../support/eventually.ts';
+import { supervisedHost } from '../support/supervised-host.ts';
 import { recordingLogger } from '../support/task-plane.ts';
-import { ENDPOINT_ID, PYTHON, isAlive } from '../support/worker-host.ts';
+import { isAlive } from '../support/worker-host.ts';
 
 /** Leaves its session and both its parents, as a daemon does. */
 const PYTHON_DAEMON = `def f(path):
@@ -68,40 +69,22 @@ describe('leftovers of a worker host', function () {
 
   async function startHost(): Promise<WorkerHost> {
     let isReady = false;
-    const host = new WorkerHost(
-      {
-        config: {
-          endpointId: ENDPOINT_ID,
-          javascript: { threads: 1, heapMb: 64 },
-          python: { interpreters: 1, executable: PYTHON },
-          workingDir: directory,
-          resultCharsMax: 1000,
-          outputBytesMax: 1000,
-          killGraceMs: 500,
-          startTimeoutMs: 10_000,
-          environment: {},
-        },
-        socketPath: join(directory, 's'),
-        environment: { PATH: process.env['PATH'] ?? '' },
-        cookie,
-        clock: systemClock,
-        logger: silentLogger,
-      },
-      {
+    const host = supervisedHost({
+      directory,
+      cookie,
+      threads: 1,
+      interpreters: 1,
+      config: { killGraceMs: 500 },
+      events: {
         onReady: ({ javascript, python }) => {
           isReady = javascript + python === 2;
         },
-        onResult: () => undefined,
-        onFailed: () => undefined,
-        onReturned: () => undefined,
-        onDegraded: () => undefined,
         onLost: (reason) => {
           isReady = false;
           lost.push(reason);
         },
-        onBroken: () => undefined,
       },
-    );
+    });
     hosts.push(host);
     await host.start();
     await eventually(() => {

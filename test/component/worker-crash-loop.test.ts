@@ -7,13 +7,13 @@ import { join } from 'node:path';
 
 import { Watchdog } from '../../src/agent/watchdog.ts';
 import { hostLoop } from '../../src/agent/watched-loops.ts';
-import { WorkerHost } from '../../src/agent/worker-host.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { packTask } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { eventually } from '../support/eventually.ts';
-import { ENDPOINT_ID, PYTHON, TestHost } from '../support/worker-host.ts';
+import { supervisedHost } from '../support/supervised-host.ts';
+import { PYTHON, TestHost } from '../support/worker-host.ts';
 
 describe('a worker host that falls silent', function () {
   this.timeout(60_000);
@@ -22,35 +22,13 @@ describe('a worker host that falls silent', function () {
     const directory = await mkdtemp(join(tmpdir(), 'outpost-silent-host-'));
     const lost: string[] = [];
     let readyCount = 0;
-    const host = new WorkerHost(
-      {
-        config: {
-          endpointId: ENDPOINT_ID,
-          javascript: { threads: 0, heapMb: 64 },
-          python: { interpreters: 1, executable: PYTHON },
-          workingDir: directory,
-          resultCharsMax: 1000,
-          outputBytesMax: 1000,
-          killGraceMs: 200,
-          startTimeoutMs: 10_000,
-          environment: {},
-        },
-        socketPath: join(directory, 's'),
-        environment: { PATH: process.env['PATH'] ?? '' },
-        cookie: `silent-${process.pid}`,
-        clock: systemClock,
-        logger: silentLogger,
-      },
-      {
-        onReady: () => (readyCount += 1),
-        onResult: () => undefined,
-        onFailed: () => undefined,
-        onReturned: () => undefined,
-        onDegraded: () => undefined,
-        onLost: (reason) => lost.push(reason),
-        onBroken: () => undefined,
-      },
-    );
+    const host = supervisedHost({
+      directory,
+      cookie: `silent-${process.pid}`,
+      threads: 0,
+      interpreters: 1,
+      events: { onReady: () => (readyCount += 1), onLost: (reason) => lost.push(reason) },
+    });
     const watchdog = new Watchdog({
       loops: [hostLoop(host, 2_000)],
       clock: systemClock,
@@ -125,39 +103,19 @@ if (require('node:worker_threads').isMainThread && existsSync(${JSON.stringify(f
     );
     await mkdir(join(directory, 'tasks'));
     const events: string[] = [];
-    const host = new WorkerHost(
-      {
-        config: {
-          endpointId: ENDPOINT_ID,
-          javascript: { threads: 0, heapMb: 64 },
-          python: { interpreters: 0, executable: PYTHON },
-          workingDir: join(directory, 'tasks'),
-          resultCharsMax: 1000,
-          outputBytesMax: 1000,
-          killGraceMs: 200,
-          startTimeoutMs: 10_000,
-          environment: {},
-        },
-        socketPath: join(directory, 's'),
-        environment: {
-          PATH: process.env['PATH'] ?? '',
-          NODE_OPTIONS: `--require ${script}`,
-          READY_AFTER: '800',
-        },
-        cookie: `crash-loop-${process.pid}`,
-        clock: systemClock,
-        logger: silentLogger,
-      },
-      {
+    const host = supervisedHost({
+      directory,
+      cookie: `crash-loop-${process.pid}`,
+      threads: 0,
+      interpreters: 0,
+      config: { workingDir: join(directory, 'tasks') },
+      environment: { NODE_OPTIONS: `--require ${script}`, READY_AFTER: '800' },
+      events: {
         onReady: () => events.push('ready'),
-        onResult: () => undefined,
-        onFailed: () => undefined,
-        onReturned: () => undefined,
-        onDegraded: () => undefined,
         onLost: () => events.push('lost'),
         onBroken: (reason) => events.push(reason),
       },
-    );
+    });
     await host.start();
     try {
       await eventually(() => {

@@ -107,27 +107,21 @@ describe('an agent that is cut off', function () {
     await receives(await submit());
   });
 
-  it('registers again for new credentials when its permissions are gone', async () => {
-    const before = epoch();
-    await management('DELETE', `/permissions/${vhost()}/${user()}`);
-    proxy.cut();
-    await eventually(() => {
-      assert.ok(epoch() > before);
-    }, 10_000);
-    await online();
-    await receives(await submit());
-  });
-
-  it('registers again for new credentials when its user is gone', async () => {
-    const before = epoch();
-    await management('DELETE', `/users/${user()}`);
-    proxy.cut();
-    await eventually(() => {
-      assert.ok(epoch() > before);
-    }, 10_000);
-    await online();
-    await receives(await submit());
-  });
+  for (const [what, path] of [
+    ['permissions are', (): string => `/permissions/${vhost()}/${user()}`],
+    ['user is', (): string => `/users/${user()}`],
+  ] as const) {
+    it(`registers again for new credentials when its ${what} gone`, async () => {
+      const before = epoch();
+      await management('DELETE', path());
+      proxy.cut();
+      await eventually(() => {
+        assert.ok(epoch() > before);
+      }, 10_000);
+      await online();
+      await receives(await submit());
+    });
+  }
 
   it('dials again with the credentials it holds when the connection was reset or closed by the operator', async () => {
     const before = epoch();
