@@ -7,6 +7,7 @@
 import { isUtf8 } from 'node:buffer';
 
 import { ProtocolError } from '../base/errors.ts';
+import { jsonString } from './json-string.ts';
 import { splitSerialized, unpackBuffers } from './serialization.ts';
 import { ACTOR_NAMES, TASK_STATES } from './task-state.ts';
 import type { ActorName, TaskState, TaskTransition } from './task-state.ts';
@@ -83,7 +84,7 @@ function transitionJson({ timestamp, state, actor }: TaskTransition): string {
 export function packTask(task: Task): Buffer {
   return packEnvelope(
     'task',
-    `{"task_id":"${task.task_id}","container_id":null,"container":null,"task_buffer":${JSON.stringify(task.task_buffer)}}`,
+    `{"task_id":"${task.task_id}","container_id":null,"container":null,"task_buffer":${jsonString(task.task_buffer)}}`,
   );
 }
 
@@ -95,7 +96,7 @@ export function packResult(result: Result): Buffer {
       : `[${result.task_statuses.map(transitionJson).join(',')}]`;
   return packEnvelope(
     'result',
-    `{"task_id":"${result.task_id}","data":${JSON.stringify(result.data)},"details":${JSON.stringify(result.details)},` +
+    `{"task_id":"${result.task_id}","data":${jsonString(result.data)},"details":${JSON.stringify(result.details)},` +
       `"error_details":${JSON.stringify(result.error_details)},"task_statuses":${statuses}}`,
   );
 }

@@ -5,6 +5,7 @@
  * each buffer; **the length counts Unicode code points**, neither bytes nor UTF-16 units.
  */
 import { ProtocolError } from '../base/errors.ts';
+import { isPairAt } from './surrogates.ts';
 
 /** Identifier of each serialization strategy. `js` and `v8` are ours, the others are Globus Compute's. */
 export const SERIALIZERS = {
@@ -148,7 +149,7 @@ export function serializerObstacle(
 /** Number of Unicode code points in a text (Python's `len`). A lone surrogate counts as one. */
 export function codePointLength(text: string): number {
   let length = text.length;
-  for (let index = 0; index < text.length - 1; index += 1) {
+  for (let index = plainLength(text); index < text.length - 1; index += 1) {
     if (isPairAt(text, index)) {
       length -= 1;
       index += 1;
@@ -157,13 +158,12 @@ export function codePointLength(text: string): number {
   return length;
 }
 
-function isPairAt(text: string, index: number): boolean {
-  const high = text.charCodeAt(index);
-  if (high < 0xd800 || high > 0xdbff) {
-    return false;
-  }
-  const low = text.charCodeAt(index + 1);
-  return low >= 0xdc00 && low <= 0xdfff;
+const SURROGATE = /[\ud800-\udfff]/;
+
+/** Length of what stands before the first surrogate. Most texts have none, and a regular expression sees that far sooner than a loop. */
+function plainLength(text: string): number {
+  const index = text.search(SURROGATE);
+  return index === -1 ? text.length : index;
 }
 
 /** Packs buffers: for each its length in code points, a newline, the buffer. */
@@ -199,8 +199,9 @@ export function unpackBuffers(packed: string): string[] {
 
 /** UTF-16 offset after `count` code points from `start`, or -1 when the text is shorter. */
 function skipCodePoints(text: string, start: number, count: number): number {
-  let offset = start;
-  for (let left = count; left > 0; left -= 1) {
+  const plain = plainLength(text.slice(start, start + count));
+  let offset = start + plain;
+  for (let left = count - plain; left > 0; left -= 1) {
     if (offset >= text.length) {
       return -1;
     }

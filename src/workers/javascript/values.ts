@@ -5,6 +5,7 @@
 import v8 from 'node:v8';
 
 import { ProtocolError } from '../../base/errors.ts';
+import { jsonString } from '../../protocol/json-string.ts';
 import {
   SERIALIZERS,
   packBuffers,
@@ -85,7 +86,10 @@ function jsonText(value: unknown): string {
   let text: string | undefined;
   try {
     // The declared type hides that functions and symbols have no JSON form.
-    text = (JSON.stringify as (from: unknown) => string | undefined)(value ?? null);
+    text =
+      typeof value === 'string'
+        ? jsonString(value)
+        : (JSON.stringify as (from: unknown) => string | undefined)(value ?? null);
   } catch (error) {
     throw new TypeError(
       `the result cannot be serialized as JSON: ${error instanceof Error ? error.message : String(error)}`,
