@@ -8,6 +8,7 @@ import { isPairAt } from './surrogates.ts';
 /** Characters in one look; a piece in which one needs an escape is left to `JSON.stringify`. */
 const PIECE_CHARS = 32_768;
 
+// eslint-disable-next-line no-control-regex -- these are what JSON escapes
 const NEEDS_ESCAPE = /["\\\u0000-\u001f\ud800-\udfff]/;
 
 /** What `JSON.stringify` makes of a text, to the character. */
