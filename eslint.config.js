@@ -173,6 +173,11 @@ export default defineConfig(
     rules: { 'n/no-process-env': 'off', 'n/no-process-exit': 'off' },
   },
   {
+    // Programs for people to read, write in a hurry and run: the terminal and the package by its name are theirs.
+    files: ['examples/**/*.ts'],
+    rules: { 'no-console': 'off' },
+  },
+  {
     files: ['**/*.js'],
     extends: [js.configs.recommended],
     languageOptions: { globals: { process: 'readonly' } },

@@ -628,6 +628,22 @@ def error_text(error):
     return "".join(traceback.format_exception(type(error), error.with_traceback(frames), frames, chain=chain))
 
 
+# Set when there is a limit: what a function that ran into it is to be told.
+MEMORY_LIMIT = ""
+
+
+def limit_memory(megabytes):
+    """Limits the address space of this process, and of each that it starts."""
+    global MEMORY_LIMIT
+    import resource
+
+    size = megabytes << 20
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY or size <= hard:
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        MEMORY_LIMIT = "(worker_memory_mb limits this interpreter to %d MiB of address space; the operator of this endpoint can raise it)" % megabytes
+
+
 def remote_error(error):
     """(text, error_details) of what a function raised, or of a buffer that could not be read or written."""
     try:
@@ -638,6 +654,9 @@ def remote_error(error):
         text = error_text(error)
     except Exception as failure:
         text = "%s: %s\n(its traceback could not be formatted: %r)\n" % (type(error).__name__, message, failure)
+    if MEMORY_LIMIT and isinstance(error, MemoryError):
+        message = (message + " " + MEMORY_LIMIT).lstrip()
+        text += MEMORY_LIMIT + "\n"
     exception = {"type": type(error).__name__, "message": message[:4096]}
     return text, {"code": "RemoteExecutionError", "user_message": EXECUTION_FAILED, "exception": exception}
 
@@ -846,6 +865,8 @@ def serve():
     if configure is None:
         return
     config = configure[0]
+    if "memory_mb" in config:
+        limit_memory(config["memory_mb"])
     worker = Worker(config, Output(config["output_bytes_max"]))
     ahead = Ahead(config.get("running_table"))
     ready = {

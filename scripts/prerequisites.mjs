@@ -25,6 +25,7 @@ const SYSTEM_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin
 const POLICY = '/usr/sbin/policy-rc.d';
 /** Services that the packages bring and would start. */
 const SERVICES = {
+  cron: ['cron.service'],
   'rabbitmq-server': ['rabbitmq-server.service', 'epmd.service', 'epmd.socket'],
   postgresql: ['postgresql.service'],
 };
@@ -87,6 +88,24 @@ const REQUIREMENTS = [
     packages: ['util-linux'],
     instead: undefined,
     present: () => onPath('setpriv') !== undefined && onPath('unshare') !== undefined,
+  },
+  {
+    // For tests of the units; a machine that was not booted with it boots one in namespaces.
+    name: 'systemd',
+    title: 'systemd',
+    packages: ['systemd'],
+    instead: undefined,
+    optional: true,
+    present: () => isExecutable('/lib/systemd/systemd') && onPath('systemd-analyze') !== undefined,
+  },
+  {
+    // For tests of what is done where there is no service manager.
+    name: 'cron',
+    title: 'cron',
+    packages: ['cron'],
+    instead: undefined,
+    optional: true,
+    present: () => onPath('crontab') !== undefined,
   },
   {
     // One chaos scenario needs it and says so itself when it is not there.

@@ -1,6 +1,6 @@
 /**
  * Mocha's spec reporter that also keeps a summary on disk for the suite runner, always up to date: what is known of a
- * suite that had to be killed is still counted.
+ * suite that had to be killed is still counted. The titles of what passed are added at the end.
  */
 'use strict';
 const { writeFileSync } = require('node:fs');
@@ -28,8 +28,11 @@ module.exports = class SuiteReporter extends Mocha.reporters.Spec {
       summary.running = test.fullTitle();
       write();
     });
-    runner.on(EVENT_TEST_PASS, () => {
+    const titles = [];
+    runner.on(EVENT_TEST_PASS, (test) => {
       summary.passed += 1;
+      const [, file = ''] = /[/\\]test[/\\](.+)\.test\.js$/.exec(test.file ?? '') ?? [];
+      titles.push({ file, title: test.title });
     });
     runner.on(EVENT_TEST_PENDING, () => {
       summary.skipped += 1;
@@ -42,6 +45,7 @@ module.exports = class SuiteReporter extends Mocha.reporters.Spec {
     runner.on(EVENT_RUN_END, () => {
       summary.running = undefined;
       summary.ended = true;
+      summary.titles = titles;
       write();
     });
   }

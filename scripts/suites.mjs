@@ -45,7 +45,8 @@ const FOREIGN_VARIABLES =
 
 /** The result of a suite or a check. */
 export function tally(name, fields = {}) {
-  return { name, passed: 0, failed: 0, skipped: 0, failures: [], durationMs: 0, ...fields };
+  const counts = { passed: 0, failed: 0, skipped: 0, failures: [], titles: [], durationMs: 0 };
+  return { name, ...counts, ...fields };
 }
 
 /** A suite that could not be run counts as one failure with its reason. */
@@ -202,10 +203,10 @@ export async function runSuite(suite, { environment, specs, mochaArgs }) {
   const begun = performance.now();
   try {
     const how = { env: suiteEnvironment(home, environment), specs, mochaArgs, scratch };
-    const { passed, failed, skipped, failures } =
+    const { passed, failed, skipped, failures, titles = [] } =
       suite.name === 'python' ? await runPython(suite, how) : await runMocha(suite, how);
     const durationMs = performance.now() - begun;
-    return tally(suite.name, { passed, failed, skipped, failures, durationMs });
+    return tally(suite.name, { passed, failed, skipped, failures, titles, durationMs });
   } finally {
     rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
   }

@@ -19,7 +19,8 @@ import { dependenciesInstalled, pruneOutputs, ROOT, runQuietly } from './bootstr
 import { isPortFree, namespacePrefix } from './namespace.mjs';
 import { ensurePrerequisites, explainMissing } from './prerequisites.mjs';
 import { ensureSchemathesis } from './schemathesis-venv.mjs';
-import { ensureSdkVenv, OLDEST_SDK } from './sdk-venv.mjs';
+import { CLASSIC_SDK, ensureSdkVenv, FUNCX_SDK, OLDEST_SDK } from './sdk-venv.mjs';
+import { missingProofs, suitesOfProofs } from './seed-proofs.mjs';
 import { failedTally, hasTests, SUITES, tally } from './suites.mjs';
 
 const CHECKS = ['lint', 'format', 'layers', 'unused'];
@@ -153,6 +154,7 @@ async function prepare(suites) {
     ...(needs.some(({ services }) => services) ? ['broker', 'database'] : []),
     ...(needs.some(({ services, name }) => services || name === 'python') ? ['python'] : []),
     ...(suites.includes('chaos') ? ['faketime'] : []),
+    ...(suites.includes('integration') ? ['systemd', 'cron'] : []),
   ];
   const missing = await ensurePrerequisites({ wanted });
   const blocked = {};
@@ -166,6 +168,14 @@ async function prepare(suites) {
     }
   }
   return blocked;
+}
+
+/** Every proof that docs/seeds.md names must have run. */
+function proofsTally(results) {
+  const missing = missingProofs(results.flatMap(({ titles }) => titles));
+  return missing.length === 0
+    ? tally('proofs', { passed: 1 })
+    : failedTally('proofs', `docs/seeds.md names tests as proofs:\n${missing.join('\n')}`);
 }
 
 async function main() {
@@ -190,20 +200,23 @@ async function main() {
     ({ name, services }) => (services || name === 'python') && suites.includes(name),
   );
   const isInterop = suites.includes('interop') && blocked.interop === undefined;
-  const [builds, checks, venv, oldVenv, schemathesis] = await Promise.all([
+  const [builds, checks, venv, oldVenv, classicVenv, funcxVenv, schemathesis] = await Promise.all([
     build(),
     chosen.includes('checks') ? check() : [],
     needsVenv && blocked.interop === undefined ? ensureSdkVenv(ROOT) : {},
     isInterop ? ensureSdkVenv(ROOT, { version: OLDEST_SDK }) : {},
+    isInterop ? ensureSdkVenv(ROOT, CLASSIC_SDK) : {},
+    isInterop ? ensureSdkVenv(ROOT, FUNCX_SDK) : {},
     isInterop ? ensureSchemathesis(ROOT) : {},
   ]);
   results.push(...builds, ...checks);
-  for (const { problem, version } of [venv, oldVenv, schemathesis]) {
+  const installs = [venv, oldVenv, classicVenv, funcxVenv, schemathesis];
+  for (const { problem, distribution, version } of installs) {
     if (problem !== undefined) {
       console.log(problem);
       blocked.interop ??= `${problem}\nOUTPOST_TEST_SKIP_INTEROP=1 leaves this suite out.`;
     } else if (version !== undefined && isInterop) {
-      console.log(`interop against globus-compute-sdk ${version}`);
+      console.log(`interop against ${distribution} ${version}`);
     }
   }
   if (suites.length > 0) {
@@ -213,11 +226,19 @@ async function main() {
         OUTPOST_TEST_SDK_PYTHON: venv.python,
       }),
       ...(oldVenv.python !== undefined && { OUTPOST_TEST_OLD_SDK_PYTHON: oldVenv.python }),
+      ...(classicVenv.python !== undefined && {
+        OUTPOST_TEST_CLASSIC_SDK_PYTHON: classicVenv.python,
+      }),
+      ...(funcxVenv.python !== undefined && { OUTPOST_TEST_FUNCX_PYTHON: funcxVenv.python }),
       ...(schemathesis.command !== undefined && {
         OUTPOST_TEST_SCHEMATHESIS: schemathesis.command,
       }),
     };
     results.push(...(await runSuites({ suites, specs, mochaArgs, blocked, environment })));
+    const isWhole = mochaArgs.length === 0 && Object.keys(specs).length === 0;
+    if (isWhole && [...suitesOfProofs()].every((name) => suites.includes(name))) {
+      results.push(proofsTally(results));
+    }
   }
   report(results, begun);
 }

@@ -112,6 +112,7 @@ export type ConflictErrorCode =
   | 'ENDPOINT_LOCKED'
   | 'ENDPOINT_NOT_FOUND'
   | 'ENDPOINT_EXISTS'
+  | 'TASK_NOT_FOUND'
   | 'PRECONDITION_FAILED';
 
 /** Another instance, a locked or unknown thing, an incompatible declaration. */

@@ -15,6 +15,25 @@ export interface Logger {
   child: (fields: Record<string, unknown>) => Logger;
 }
 
+/** Which messages a log takes. */
+export interface LogLevels {
+  /** The least important that are logged now. */
+  readonly level: string;
+  /** What the settings say. */
+  readonly configured: string;
+  /** When the level goes back to what the settings say, ISO 8601; null when nobody has set an end. */
+  readonly until: string | null;
+}
+
+/** What can be changed about a log while it is written. */
+export interface LogControl {
+  readonly levels: LogLevels;
+  /** Logs from this level on, for so many milliseconds or until the next start; undefined goes back to the settings. */
+  setLevel: (level: string | undefined, forMs?: number) => LogLevels;
+  /** Takes over settings that have changed, which ends what `setLevel` did. */
+  configure: (settings: { readonly level?: string; readonly bytesMax?: number }) => void;
+}
+
 const discard: LogMethod = () => undefined;
 
 /** A logger that discards everything. */

@@ -36,6 +36,8 @@ export interface HubClientOptions {
   /** Authorities that are trusted beside the system's (PEM). */
   readonly ca?: string;
   readonly fetch?: typeof fetch;
+  /** Awaited before each request, outside its time limit: may hold it up. */
+  readonly beforeRequest?: (signal?: AbortSignal) => Promise<void>;
 }
 
 /** One line of the list of endpoints. */
@@ -59,7 +61,8 @@ export interface HubVersion {
   readonly min_ep_version?: string;
 }
 
-type Call = Omit<JsonRequest, 'headers'> & {
+/** A request of any route. */
+export type HubRequest = Omit<JsonRequest, 'headers'> & {
   readonly headers?: Record<string, string>;
   /** What is being tried, for messages. */
   readonly what: string;
@@ -76,9 +79,11 @@ export class HubClient {
   readonly ca: string | undefined;
   readonly #http: JsonHttpClient;
   readonly #tokens: TokenSource;
+  readonly #beforeRequest: HubClientOptions['beforeRequest'];
 
   constructor(options: HubClientOptions) {
-    const { hubUrl, tokens, ...rest } = options;
+    const { hubUrl, tokens, beforeRequest, ...rest } = options;
+    this.#beforeRequest = beforeRequest;
     this.#http = new JsonHttpClient({
       ...rest,
       baseUrl: hubUrl,
@@ -100,8 +105,14 @@ export class HubClient {
     signal?: AbortSignal,
   ): Promise<EndpointRegistered> {
     const what = `registering endpoint "${body.endpoint_name}"`;
-    const call: Call = { what, method: 'POST', path: '/v3/endpoints', body, idempotent: false };
-    return this.#registered(what, await this.#call(withSignal(call, signal)));
+    const call: HubRequest = {
+      what,
+      method: 'POST',
+      path: '/v3/endpoints',
+      body,
+      idempotent: false,
+    };
+    return this.#registered(what, await this.request(withSignal(call, signal)));
   }
 
   /** Registers an endpoint again under its id: the normal start. */
@@ -112,16 +123,16 @@ export class HubClient {
   ): Promise<EndpointRegistered> {
     const what = `registering endpoint ${endpointId}`;
     const path = `/v3/endpoints/${id(endpointId)}`;
-    const call: Call = { what, method: 'PUT', path, body, idempotent: true };
-    return this.#registered(what, await this.#call(withSignal(call, signal)));
+    const call: HubRequest = { what, method: 'PUT', path, body, idempotent: true };
+    return this.#registered(what, await this.request(withSignal(call, signal)));
   }
 
   /** Gives the lease of an epoch back, so that the next start does not wait for it to expire. */
   async releaseLease(endpointId: string, epoch: number, signal?: AbortSignal): Promise<void> {
     const what = `releasing the lease of endpoint ${endpointId}`;
     const path = `/v1/endpoints/${id(endpointId)}/lease/release`;
-    const call: Call = { what, method: 'POST', path, body: { epoch }, idempotent: true };
-    await this.#call(withSignal(call, signal));
+    const call: HubRequest = { what, method: 'POST', path, body: { epoch }, idempotent: true };
+    await this.request(withSignal(call, signal));
   }
 
   /**
@@ -142,8 +153,8 @@ export class HubClient {
         epoch,
         task_ids: taskIds.slice(start, start + HAND_BACK_TASKS_MAX),
       };
-      const call: Call = { what, method: 'POST', path, body, idempotent: true };
-      const reply = readObject(what, await this.#call(withSignal(call, signal)));
+      const call: HubRequest = { what, method: 'POST', path, body, idempotent: true };
+      const reply = readObject(what, await this.request(withSignal(call, signal)));
       count += typeof reply['handed_back'] === 'number' ? reply['handed_back'] : 0;
     }
     return count;
@@ -166,7 +177,7 @@ export class HubClient {
   /** Endpoints that are yours (`owner`, the default) or that you may use (`any`). */
   async listEndpoints(role?: 'owner' | 'any'): Promise<readonly EndpointListing[]> {
     const what = 'listing endpoints';
-    const reply = await this.#call({
+    const reply = await this.request({
       what,
       method: 'GET',
       path: '/v2/endpoints',
@@ -178,7 +189,7 @@ export class HubClient {
 
   /** Removes an endpoint from the hub. */
   async deleteEndpoint(endpointId: string): Promise<void> {
-    await this.#call({
+    await this.request({
       what: `deleting endpoint ${endpointId}`,
       method: 'DELETE',
       path: `/v2/endpoints/${id(endpointId)}`,
@@ -190,7 +201,7 @@ export class HubClient {
   async lockEndpoint(endpointId: string): Promise<Record<string, unknown>> {
     const what = `locking endpoint ${endpointId}`;
     const path = `/v3/endpoints/${id(endpointId)}/lock`;
-    return readObject(what, await this.#call({ what, method: 'POST', path, idempotent: true }));
+    return readObject(what, await this.request({ what, method: 'POST', path, idempotent: true }));
   }
 
   /** Registers a function. Retried: a second registration leaves an unused function and nothing else. */
@@ -200,8 +211,8 @@ export class HubClient {
   ): Promise<{ function_uuid: string }> {
     const what = `registering function "${body.function_name}"`;
     const path = '/v3/functions';
-    const call: Call = { what, method: 'POST', path, body, idempotent: true };
-    const reply = await this.#call(withSignal(call, signal));
+    const call: HubRequest = { what, method: 'POST', path, body, idempotent: true };
+    const reply = await this.request(withSignal(call, signal));
     return { function_uuid: requireText(what, reply, 'function_uuid') };
   }
 
@@ -213,7 +224,7 @@ export class HubClient {
 
   /** Removes a function. */
   async deleteFunction(functionId: string): Promise<void> {
-    await this.#call({
+    await this.request({
       what: `deleting function ${functionId}`,
       method: 'DELETE',
       path: `/v2/functions/${id(functionId)}`,
@@ -229,7 +240,7 @@ export class HubClient {
   ): Promise<SubmissionAccepted> {
     const what = `submitting to endpoint ${endpointId}`;
     const { idempotencyKey: key, signal } = options;
-    const call: Call = {
+    const call: HubRequest = {
       what,
       method: 'POST',
       path: `/v3/endpoints/${id(endpointId)}/submit`,
@@ -237,7 +248,7 @@ export class HubClient {
       idempotent: key !== undefined,
       ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
     };
-    const reply = await this.#call(withSignal(call, signal));
+    const reply = await this.request(withSignal(call, signal));
     requireText(what, reply, 'task_group_id');
     requireObject(what, reply, 'tasks');
     return reply.body as SubmissionAccepted;
@@ -261,8 +272,8 @@ export class HubClient {
     for (let start = 0; start < taskIds.length; start += TASK_IDS_PER_CALL) {
       const body = { task_ids: taskIds.slice(start, start + TASK_IDS_PER_CALL) };
       const path = '/v2/batch_status';
-      const call: Call = { what, method: 'POST', path, body, idempotent: true };
-      const reply = await this.#call(withSignal(call, signal));
+      const call: HubRequest = { what, method: 'POST', path, body, idempotent: true };
+      const reply = await this.request(withSignal(call, signal));
       Object.assign(documents, requireObject(what, reply, 'results'));
     }
     return documents;
@@ -280,8 +291,8 @@ export class HubClient {
   async resultConnection(signal?: AbortSignal): Promise<ResultConnection> {
     const what = 'asking where results are delivered';
     const path = '/v2/get_amqp_result_connection_url';
-    const call: Call = { what, method: 'GET', path, idempotent: true };
-    const reply = await this.#call(withSignal(call, signal));
+    const call: HubRequest = { what, method: 'GET', path, idempotent: true };
+    const reply = await this.request(withSignal(call, signal));
     return {
       queue_prefix: requireText(what, reply, 'queue_prefix'),
       connection_url: requireText(what, reply, 'connection_url'),
@@ -291,7 +302,7 @@ export class HubClient {
   /** What the hub says about itself. */
   async version(): Promise<HubVersion> {
     const what = 'asking for the version of the hub';
-    const reply = await this.#call({
+    const reply = await this.request({
       what,
       method: 'GET',
       path: '/v2/version',
@@ -311,12 +322,14 @@ export class HubClient {
   }
 
   async #get(what: string, path: string, signal?: AbortSignal): Promise<JsonReply> {
-    return await this.#call(withSignal({ what, method: 'GET', path, idempotent: true }, signal));
+    return await this.request(withSignal({ what, method: 'GET', path, idempotent: true }, signal));
   }
 
-  async #call({ what, ...request }: Call): Promise<JsonReply> {
+  /** Sends any request, for routes that have no method here. @throws ComputeError when the status is no success. */
+  async request({ what, ...request }: HubRequest): Promise<JsonReply> {
     const send = async (refresh: boolean): Promise<JsonReply> => {
       const { signal } = request;
+      await this.#beforeRequest?.(signal);
       const token = await this.#tokens.accessToken({
         refresh,
         ...(signal === undefined ? {} : { signal }),
@@ -335,6 +348,6 @@ export class HubClient {
   }
 }
 
-function withSignal(call: Call, signal: AbortSignal | undefined): Call {
+function withSignal(call: HubRequest, signal: AbortSignal | undefined): HubRequest {
   return signal === undefined ? call : { ...call, signal };
 }

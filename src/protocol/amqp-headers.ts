@@ -8,6 +8,8 @@ export const TASK_UUID_HEADER = 'task_uuid';
 export const RESOURCE_SPECIFICATION_HEADER = 'resource_specification';
 /** On a task: array of import paths. */
 export const RESULT_SERIALIZERS_HEADER = 'result_serializers';
+/** On a task, ours: JSON text of where its function is to run (`TaskEnvironment` of sharing.ts). Absent: in the endpoint's own place. */
+export const ENVIRONMENT_HEADER = 'outpost_environment';
 /**
  * On a result, ours: JSON text of the captured output (`TaskOutput` of host-frames.ts). A header, because an unknown
  * field in the body makes the Python SDK log a warning per result.

@@ -31,11 +31,19 @@ const OUTPUT: Readonly<Record<string, Check>> = {
 const isOutput: Check = (value) =>
   typeof value === 'object' && value !== null && wrongField(value, OUTPUT) === undefined;
 
+const RESTARTS: Readonly<Record<string, Check>> = {
+  javascript: Number.isSafeInteger,
+  python: Number.isSafeInteger,
+};
+
+const isRestarts: Check = (value) =>
+  typeof value === 'object' && value !== null && wrongField(value, RESTARTS) === undefined;
+
 const ANSWER = { task_id: isText, nonce: isText, output: optional(isOutput) };
 
 const FIELDS: Readonly<Record<HostToAgentFrame['type'], Readonly<Record<string, Check>>>> = {
   hello: { version: Number.isInteger, token: isText, pid: Number.isInteger },
-  ready: { javascript: isCount, python: isCount },
+  ready: { javascript: isCount, python: isCount, restarts: optional(isRestarts) },
   result: { ...ANSWER, failed: isFlag },
   failed: { ...ANSWER, code: isText, message: isText, worker_lost: isFlag },
   returned: { nonces: isTexts },

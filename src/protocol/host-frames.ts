@@ -56,7 +56,11 @@ export interface HostConfig {
     readonly interpreters: number;
     /** Absolute path of the interpreter, or a name looked up on PATH. */
     readonly executable: string;
+    /** Address space of one interpreter, in MiB; absent or 0: no limit. */
+    readonly memoryMb?: number;
   };
+  /** Niceness of the host and all that it runs, 0 to 19; absent: as it was started. */
+  readonly nice?: number;
   /** Directory that tasks run in. */
   readonly workingDir: string;
   /** Whether each task gets a directory of its own in it, removed when the task has ended. */
@@ -100,6 +104,8 @@ export interface ReadyFrame {
   readonly type: 'ready';
   readonly javascript: number;
   readonly python: number;
+  /** Workers that this host has started in the place of others. */
+  readonly restarts?: { readonly javascript: number; readonly python: number };
 }
 
 /** agent → host; the body is the task message as it came from the broker. */

@@ -95,6 +95,10 @@ export interface FunctionRegistration {
   readonly description?: string;
   readonly public?: boolean;
   readonly group?: string;
+  /** Environment that the function runs in. */
+  readonly container_uuid?: string;
+  /** Whether others find it by searching; default true. */
+  readonly searchable?: boolean;
 }
 
 /** Body of `POST /v3/endpoints/{id}/submit` (protocol.md 4). */

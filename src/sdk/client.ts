@@ -1,6 +1,9 @@
 /**
- * The client: registers functions, runs them one at a time, asks for results. For many tasks and for results as they
- * come, use the Executor, which streams them.
+ * The client: registers functions, runs them one at a time or in batches, asks for results, and administers what is at the
+ * hub (administration.ts). For many tasks and for results as they come, use the Executor, which streams them.
+ *
+ *  C1 A task that has ended is asked for once; what is kept of it is bounded.
+ *  C2 While `throttlingEnabled`, the methods keep to the rate and the sizes of throttle.ts.
  */
 import { randomUUID } from 'node:crypto';
 
@@ -8,111 +11,86 @@ import { backoffDelayMs } from '../base/backoff.ts';
 import { sleep, systemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
 import { ConflictError, UnavailableError } from '../base/errors.ts';
-import { HubClient } from '../client/hub-client.ts';
+import type { HubClient } from '../client/hub-client.ts';
 import { COMPUTE_SCOPE } from '../protocol/rest.ts';
-import type { EndpointStatus, FunctionRegistration, Submission } from '../protocol/rest.ts';
-import type { Language } from '../protocol/serialization.ts';
-import { clientCredentialsTokenSource } from '../transport/oauth/client-credentials.ts';
-import type { TokenSource } from '../transport/oauth/client-credentials.ts';
-import { authoritiesFrom, credentialsFrom, hubUrlFrom, processEnvironment } from './environment.ts';
-import type { Environment } from './environment.ts';
+import type { TaskDocument } from '../protocol/rest.ts';
+import { Administration } from './administration.ts';
+import { runBatch } from './batch-run.ts';
+import { Batch, batchTask } from './batch.ts';
+import type {
+  CallOptions,
+  ClientOptions,
+  RegisterModuleOptions,
+  RegisterOptions,
+  RunCall,
+  RunOptions,
+  WaitOptions,
+} from './client-options.ts';
 import { TaskPendingError } from './errors.ts';
-import { codeId, packFunctionCode, sourceOfFunction, sourceOfText } from './function-source.ts';
+import { FinishedTasks } from './finished-tasks.ts';
+import { sourceOfFunction, sourceOfText } from './function-source.ts';
 import type { AnyFunction, FunctionSource } from './function-source.ts';
-import { outcomeOfDocument } from './outcome.ts';
-import type { TaskOutcome } from './outcome.ts';
-import { RegisteredFunction } from './registered-function.ts';
-import type { FunctionReference } from './registered-function.ts';
-import { resultSerializersFor, serializeArguments } from './serializers.ts';
-import type { ArgumentFormat } from './serializers.ts';
+import { connectHub } from './hub-connection.ts';
+import type { LoginOptions } from './login/index.ts';
+import type { FunctionReference, RegisteredFunction } from './registered-function.ts';
+import { Registrations, register } from './registrations.ts';
+import type { SignIn } from './sign-in.ts';
+import { resultSerializersOf, submissionSettings } from './submitter.ts';
+import type { TaskSettings } from './submitter.ts';
+import { taskRecord } from './task-record.ts';
+import type { TaskId, TaskRecord } from './task-record.ts';
 import { RETRY_FOR_MS, mayPass } from './until-available.ts';
 
-/** Settings of a {@link Client}; what is absent comes from the environment. */
-export interface ClientOptions {
-  /** Default OUTPOST_HUB_URL, else http://localhost:5000. */
-  readonly hubUrl?: string;
-  /** With `clientSecret`. Default the first complete pair of OUTPOST_CLIENT_ID/SECRET, GLOBUS_COMPUTE_…, FUNCX_SDK_…. */
-  readonly clientId?: string;
-  readonly clientSecret?: string;
-  /** Default the token endpoint of the hub. */
-  readonly tokenEndpoint?: string;
-  /** In place of client credentials: any source of access tokens. */
-  readonly tokens?: TokenSource;
-  /** Variables to take defaults from. Default those of the process. */
-  readonly environment?: Environment;
-  /** Limit for one HTTP request. Default 30 s. */
-  readonly timeoutMs?: number;
-  /** HTTP attempts after the first. Default 4. */
-  readonly retries?: number;
-  /** Authorities of hub and broker that are trusted beside the system's (PEM). Default what the file OUTPOST_CA_FILE holds. */
-  readonly ca?: string;
-  /** For a proxy: a fetch that knows it; then `ca` is its affair, except at the broker. */
-  readonly fetch?: typeof fetch;
-  readonly clock?: Clock;
-}
-
-/** Options of every request: `signal` ends it with the signal's reason, as it does for `fetch`. */
-export interface CallOptions {
-  readonly signal?: AbortSignal;
-}
-
-/** How a function is registered. */
-export interface RegisterOptions extends CallOptions {
-  /** Default the function's own name. */
-  readonly name?: string;
-  /** Language of a source text. Default `javascript`. */
-  readonly language?: Language;
-  readonly description?: string;
-  /** Whether everybody at the hub may run it. Default false. */
-  readonly public?: boolean;
-  /** Group whose members may run it. */
-  readonly group?: string;
-}
-
-/** How a task is run. */
-export interface RunOptions extends CallOptions {
-  readonly kwargs?: Readonly<Record<string, unknown>>;
-  /** Default `json`. */
-  readonly argumentFormat?: ArgumentFormat;
-  readonly taskGroupId?: string;
-  readonly resourceSpecification?: Readonly<Record<string, unknown>>;
-}
-
-/** How to wait for a result. */
-export interface WaitOptions extends CallOptions {
-  /** Default none: waits until the task ends. */
-  readonly timeoutMs?: number;
-}
-
 const POLL = { baseMs: 200, maxMs: 5_000 };
-const USER_AGENT = 'outpost-sdk';
-/** Enough for any program but one that writes functions; that one registers some again. */
-const REGISTRATIONS_KEPT = 1024;
+const RESULT_CACHE_BYTES = 64 * 1024 * 1024;
 
 /** Client of a hub. Makes no request before it has to. */
-export class Client {
-  /** The hub's REST API, for what this class has no method for. */
+export class Client extends Administration {
+  /** Scope of the tokens that a client needs, by the name that it has in login managers of old. */
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the name in the guide
+  static readonly FUNCX_SCOPE = COMPUTE_SCOPE;
+  /** The hub's REST API, for what this class has no method for. It is not throttled. */
   readonly hub: HubClient;
   readonly #clock: Clock;
-  readonly #registrations = new Map<string, Promise<RegisteredFunction<never>>>();
-  /** The same by the function itself, whose source then need not be looked at. */
-  readonly #known = new WeakMap<object, Promise<RegisteredFunction<never>>>();
+  readonly #throttling: { isEnabled: boolean };
+  readonly #throttled: HubClient;
+  readonly #signIn: SignIn;
+  readonly #registrations: Registrations;
+  readonly #finished: FinishedTasks;
 
   constructor(options: ClientOptions = {}) {
-    const environment = options.environment ?? processEnvironment();
-    const hubUrl = (options.hubUrl ?? hubUrlFrom(environment)).replace(/\/+$/, '');
-    this.#clock = options.clock ?? systemClock;
-    const ca = options.ca ?? authoritiesFrom(environment);
-    const http = {
-      clock: this.#clock,
-      userAgent: USER_AGENT,
-      ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-      ...(options.retries === undefined ? {} : { retries: options.retries }),
-      ...(ca === undefined ? {} : { ca }),
-      ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
-    };
-    const tokens = options.tokens ?? tokensFrom(options, environment, hubUrl, http);
-    this.hub = new HubClient({ ...http, hubUrl, tokens });
+    const clock = options.clock ?? systemClock;
+    const throttling = { isEnabled: options.throttlingEnabled ?? true };
+    const { hub, throttled, signIn } = connectHub(options, clock, () => throttling.isEnabled);
+    super(throttled);
+    this.hub = hub;
+    this.#clock = clock;
+    this.#throttling = throttling;
+    this.#throttled = throttled;
+    this.#signIn = signIn;
+    this.#registrations = new Registrations(hub);
+    this.#finished = new FinishedTasks(options.resultCacheBytes ?? RESULT_CACHE_BYTES);
+  }
+
+  /** Whether this client keeps to 20 requests in 10 seconds and to 5 MB in one; may be changed at any time. */
+  get throttlingEnabled(): boolean {
+    return this.#throttling.isEnabled;
+  }
+
+  set throttlingEnabled(isEnabled: boolean) {
+    this.#throttling.isEnabled = isEnabled;
+  }
+
+  /** Signs in now and not at the first request; with `force`, although there are tokens. */
+  async ensureLoggedIn(options: LoginOptions = {}): Promise<void> {
+    await this.#signIn.ensure(options);
+  }
+
+  /** Signs out, and forgets what this client had remembered. The next request signs in again. */
+  async logout(): Promise<void> {
+    this.#registrations.clear();
+    this.#finished.clear();
+    await this.#signIn.end();
   }
 
   /** Registers a JavaScript function. It is sent as source: it must not use variables from around it. */
@@ -121,7 +99,10 @@ export class Client {
     options?: RegisterOptions,
   ): Promise<RegisteredFunction<Args, Awaited<Result>>>;
   /** Registers a source text. */
-  async registerFunction(source: string, options?: RegisterOptions): Promise<RegisteredFunction>;
+  async registerFunction<Args extends readonly unknown[] = readonly unknown[], Result = unknown>(
+    source: string,
+    options?: RegisterOptions,
+  ): Promise<RegisteredFunction<Args, Result>>;
   async registerFunction(
     fn: AnyFunction | string,
     options: RegisterOptions = {},
@@ -130,40 +111,71 @@ export class Client {
       typeof fn === 'string'
         ? sourceOfText(fn, options.language ?? 'javascript', options.name)
         : sourceOfFunction(fn, options.name);
-    return await this.#register(source, options);
+    return await register(this.#throttled, source, options);
   }
 
   /** Registers a Python function by its source; the name may be left out when there is only one. */
-  async registerPythonFunction(
+  async registerPythonFunction<
+    Args extends readonly unknown[] = readonly unknown[],
+    Result = unknown,
+  >(
     source: string,
     options: string | Omit<RegisterOptions, 'language'> = {},
-  ): Promise<RegisteredFunction> {
+  ): Promise<RegisteredFunction<Args, Result>> {
     const settings = typeof options === 'string' ? { name: options } : options;
-    return await this.registerFunction(source, { ...settings, language: 'python' });
+    return await this.registerFunction<Args, Result>(source, { ...settings, language: 'python' });
+  }
+
+  /**
+   * Registers a function that a JavaScript or TypeScript module exports, with the packages that it imports, bundled into one
+   * text. A relative path is looked for from the working directory; `new URL('./module.ts', import.meta.url)` from the file.
+   */
+  async registerModule<Fn extends AnyFunction = (...args: unknown[]) => unknown>(
+    module: string | URL,
+    exportName = 'default',
+    options: RegisterModuleOptions = {},
+  ): Promise<RegisteredFunction<Parameters<Fn>, Awaited<ReturnType<Fn>>>> {
+    const { bundleModule } = await import('./module-bundle.ts');
+    const source = await bundleModule(module, exportName, options);
+    return (await register(this.#throttled, source, options)) as RegisteredFunction<
+      Parameters<Fn>,
+      Awaited<ReturnType<Fn>>
+    >;
   }
 
   /** Submits one task and returns its id; `getResult` or `waitForResult` has the result. */
-  async run<Args extends readonly unknown[]>(
-    fn: FunctionReference<Args>,
+  async run<Args extends readonly unknown[], Result>(
+    fn: FunctionReference<Args, Result>,
+    call: RunCall<Args>,
+  ): Promise<TaskId<Result>>;
+  /** The same with positional arguments last. */
+  async run<Args extends readonly unknown[], Result>(
+    fn: FunctionReference<Args, Result>,
     endpointId: string,
     args: readonly [...Args],
+    options?: RunOptions,
+  ): Promise<TaskId<Result>>;
+  async run(
+    fn: FunctionReference<readonly unknown[]>,
+    where: string | RunCall<readonly unknown[]>,
+    args: readonly unknown[] = [],
     options: RunOptions = {},
   ): Promise<string> {
-    const functionId = typeof fn === 'string' ? fn : fn.id;
-    const format = options.argumentFormat ?? 'json';
-    const submission: Submission = {
-      create_queue: false,
-      tasks: { [functionId]: [serializeArguments(args, options.kwargs ?? {}, format)] },
-      ...resultSerializersFor(typeof fn === 'string' ? undefined : fn.language, format),
-      ...(options.taskGroupId === undefined ? {} : { task_group_id: options.taskGroupId }),
-      ...(options.resourceSpecification === undefined
-        ? {}
-        : { resource_specification: options.resourceSpecification }),
-    };
-    const accepted = await this.hub.submit(endpointId, submission, {
-      idempotencyKey: randomUUID(),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
+    const call = typeof where === 'string' ? { ...options, endpointId: where, args } : where;
+    const task = batchTask(fn, call);
+    const { endpointId, functionId, payload } = task;
+    const accepted = await this.#throttled.submit(
+      endpointId,
+      {
+        ...submissionSettings(call, false),
+        ...resultSerializersOf(task),
+        tasks: { [functionId]: [payload] },
+      },
+      {
+        idempotencyKey: randomUUID(),
+        ...(call.signal === undefined ? {} : { signal: call.signal }),
+      },
+    );
     const taskId = accepted.tasks[functionId]?.[0];
     if (taskId === undefined) {
       throw new ConflictError(
@@ -174,41 +186,58 @@ export class Client {
     return taskId;
   }
 
-  /** How a task stands: pending, its value, or its error. */
-  async getTask(taskId: string, options: CallOptions = {}): Promise<TaskOutcome> {
-    return outcomeOfDocument(await this.hub.task(taskId, options.signal));
+  /** An empty batch, to which tasks for any endpoints are added; `batchRun` submits it. */
+  createBatch(options: TaskSettings = {}): Batch {
+    return new Batch(options);
   }
 
-  /** The value of a task. @throws TaskPendingError while it has not ended; TaskExecutionError when it failed. */
-  async getResult<T = unknown>(taskId: string, options: CallOptions = {}): Promise<T> {
-    const outcome = await this.getTask(taskId, options);
-    switch (outcome.status) {
-      case 'success':
-        return outcome.value as T;
-      case 'failed':
-        throw outcome.error;
-      case 'pending':
-        throw new TaskPendingError(taskId, outcome.reason);
-    }
+  /**
+   * Submits a batch and returns the ids of its tasks in the order in which they were added, without waiting for results. A
+   * batch may be run again, as new tasks.
+   *
+   * @throws BatchError when some tasks were not accepted: it has the ids of the others.
+   */
+  async batchRun(batch: Batch, options: CallOptions = {}): Promise<TaskId[]> {
+    return await runBatch(batch, {
+      hub: this.#throttled,
+      clock: this.#clock,
+      retryForMs: RETRY_FOR_MS,
+      signal: options.signal ?? new AbortController().signal,
+    });
   }
 
-  /** How many tasks stand, by id; an id that the hub does not know is pending with the reason `unknown`. */
-  async getBatchResult(
-    taskIds: readonly string[],
+  /** How a task stands: pending, its result, or its exception. */
+  async getTask<T = unknown>(
+    taskId: string | TaskId<T>,
     options: CallOptions = {},
-  ): Promise<Map<string, TaskOutcome>> {
-    const documents = await this.hub.tasks(taskIds, options.signal);
-    return new Map(
-      taskIds.map((taskId) => {
-        const document = documents[taskId];
-        return [
-          taskId,
-          document === undefined
-            ? { status: 'pending', reason: 'unknown' }
-            : outcomeOfDocument(document),
-        ];
-      }),
-    );
+  ): Promise<TaskRecord<T>> {
+    return await this.#record<T>(this.#throttled, taskId, options);
+  }
+
+  /** The result of a task. @throws TaskPendingError while it has not ended; TaskExecutionError when it failed. */
+  async getResult<T = unknown>(taskId: string | TaskId<T>, options: CallOptions = {}): Promise<T> {
+    return await this.#result<T>(this.#throttled, taskId, options);
+  }
+
+  /**
+   * How many tasks stand, by id, in the order of the ids: those that have ended with their result or exception, the others
+   * with their state. An id that the hub does not know is pending with the status `unknown`. Never waits for a task.
+   */
+  async getBatchResult<T = unknown>(
+    taskIds: readonly (string | TaskId<T>)[],
+    options: CallOptions = {},
+  ): Promise<Map<string, TaskRecord<T>>> {
+    const unknown = taskIds.filter((taskId) => this.#finished.get(taskId) === undefined);
+    const documents =
+      unknown.length === 0 ? {} : await this.#throttled.tasks(unknown, options.signal);
+    const records = taskIds.map((taskId): [string, TaskRecord<T>] => {
+      const document = documents[taskId] ?? this.#finished.get(taskId);
+      return [taskId, taskRecord(document) as TaskRecord<T>];
+    });
+    Object.entries(documents).forEach(([taskId, document]) => {
+      this.#finished.add(taskId, document);
+    });
+    return new Map(records);
   }
 
   /**
@@ -217,12 +246,15 @@ export class Client {
    *
    * @throws UnavailableError TIMED_OUT, and as `getResult`.
    */
-  async waitForResult<T = unknown>(taskId: string, options: WaitOptions = {}): Promise<T> {
+  async waitForResult<T = unknown>(
+    taskId: string | TaskId<T>,
+    options: WaitOptions = {},
+  ): Promise<T> {
     const startedMs = this.#clock.monotonicMs();
     let answeredMs = startedMs;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return await this.getResult<T>(taskId, options);
+        return await this.#result<T>(this.hub, taskId, options);
       } catch (error) {
         const nowMs = this.#clock.monotonicMs();
         if (error instanceof TaskPendingError) {
@@ -245,69 +277,38 @@ export class Client {
     }
   }
 
-  /** Whether an endpoint is online, with the figures of its last heartbeat. */
-  async getEndpointStatus(endpointId: string, options: CallOptions = {}): Promise<EndpointStatus> {
-    return await this.hub.endpointStatus(endpointId, options.signal);
-  }
-
   /**
-   * The registration of a function, made at its first use and remembered by its source, so that a function expression
-   * inside a loop is registered once.
+   * The registration of a function, made at its first use.
    *
    * @internal
    */
   async registrationOf(fn: AnyFunction | FunctionSource): Promise<RegisteredFunction<never>> {
-    const known = this.#known.get(fn);
+    return await this.#registrations.of(fn);
+  }
+
+  async #document(hub: HubClient, taskId: string, options: CallOptions): Promise<TaskDocument> {
+    const known = this.#finished.get(taskId);
     if (known !== undefined) {
-      return await known;
+      options.signal?.throwIfAborted();
+      return known;
     }
-    const source = typeof fn === 'function' ? sourceOfFunction(fn) : fn;
-    const key = packFunctionCode(source);
-    const registration = this.#registrations.get(key) ?? this.#register(source, {});
-    this.#registrations.set(key, registration);
-    this.#known.set(fn, registration);
-    const [oldest] = this.#registrations.keys();
-    if (this.#registrations.size > REGISTRATIONS_KEPT && oldest !== undefined) {
-      this.#registrations.delete(oldest);
-    }
-    try {
-      return await registration;
-    } catch (error) {
-      // The next use tries again.
-      if (this.#registrations.get(key) === registration) {
-        this.#registrations.delete(key);
-      }
-      this.#known.delete(fn);
-      throw error;
-    }
+    const document = await hub.task(taskId, options.signal);
+    this.#finished.add(taskId, document);
+    return document;
   }
 
-  async #register(source: FunctionSource, options: RegisterOptions): Promise<RegisteredFunction> {
-    const body: FunctionRegistration = {
-      function_name: source.name,
-      function_code: packFunctionCode(source),
-      meta: { serde_identifier: codeId(source.language), sdk: USER_AGENT },
-      ...(options.description === undefined ? {} : { description: options.description }),
-      ...(options.public === true ? { public: true } : {}),
-      ...(options.group === undefined ? {} : { group: options.group }),
-    };
-    const { function_uuid: functionId } = await this.hub.registerFunction(body, options.signal);
-    return new RegisteredFunction(functionId, source.name, source.language);
+  async #record<T>(hub: HubClient, taskId: string, options: CallOptions): Promise<TaskRecord<T>> {
+    return taskRecord(await this.#document(hub, taskId, options)) as TaskRecord<T>;
   }
-}
 
-function tokensFrom(
-  options: ClientOptions,
-  environment: Environment,
-  hubUrl: string,
-  http: { readonly clock: Clock },
-): TokenSource {
-  const { clientId, clientSecret } = credentialsFrom(environment, options);
-  return clientCredentialsTokenSource({
-    ...http,
-    tokenEndpoint: options.tokenEndpoint ?? `${hubUrl}/v2/oauth2/token`,
-    clientId,
-    clientSecret: () => clientSecret,
-    scope: COMPUTE_SCOPE,
-  });
+  async #result<T>(hub: HubClient, taskId: string, options: CallOptions): Promise<T> {
+    const record = await this.#record<T>(hub, taskId, options);
+    if (record.pending) {
+      throw new TaskPendingError(taskId, record.status);
+    }
+    if (record.status === 'failed') {
+      throw record.exception;
+    }
+    return record.result;
+  }
 }

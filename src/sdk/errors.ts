@@ -21,6 +21,11 @@ export class TaskPendingError extends ComputeError {
     this.taskId = taskId;
     this.reason = reason;
   }
+
+  /** The same as `reason`, by the name that it has in a task's record. */
+  get status(): string {
+    return this.reason;
+  }
 }
 
 /** What is known about a task that failed. */
@@ -126,6 +131,40 @@ export class SubmissionError extends ComputeError {
       { cause, details: { attempts } },
     );
     this.attempts = attempts;
+  }
+}
+
+/** A task of a batch that the hub did not take. */
+export interface BatchFailure {
+  /** Its place in the batch. */
+  readonly index: number;
+  readonly functionId: string;
+  readonly endpointId: string;
+  readonly error: Error;
+}
+
+/** Some tasks of a batch were not accepted; the others run. */
+export class BatchError extends ComputeError {
+  /** Ids in the order of the batch; undefined where a task was not accepted. */
+  readonly taskIds: readonly (string | undefined)[];
+  readonly failures: readonly BatchFailure[];
+
+  constructor(taskIds: readonly (string | undefined)[], failures: readonly BatchFailure[]) {
+    const [first] = failures;
+    const which =
+      first === undefined
+        ? ''
+        : ` (task ${first.index} of the batch, for function ${first.functionId})`;
+    super(
+      'BATCH_INCOMPLETE',
+      `${failures.length} of ${taskIds.length} tasks were not accepted, the first of them${which} because: ` +
+        `${first?.error.message ?? ''}\nThe others run: error.taskIds has their ids, error.failures says what became of the rest. ` +
+        'Submit only those again.',
+      first?.error instanceof ComputeError ? first.error.exitCode : 75,
+      { cause: first?.error, details: { failureCount: failures.length } },
+    );
+    this.taskIds = taskIds;
+    this.failures = failures;
   }
 }
 

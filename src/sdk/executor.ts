@@ -32,37 +32,28 @@ import type {
   ShutdownOptions,
   SubmitOptions,
 } from './executor-options.ts';
-import type { AnyFunction, FunctionSource } from './function-source.ts';
+import type { AnyFunction } from './function-source.ts';
 import { GroupSubscription } from './group-subscription.ts';
 import { mapTasks } from './map-tasks.ts';
 import { OpenTasks } from './open-tasks.ts';
 import type { TaskContext } from './outcome.ts';
-import { RegisteredFunction } from './registered-function.ts';
-import type { FunctionReference } from './registered-function.ts';
-import { requestBytes, resultSerializersFor, serializeArguments } from './serializers.ts';
-import { SubmissionQueue } from './submission-queue.ts';
-import { Submitter } from './submitter.ts';
-import type { SubmissionSettings, SubmittedTask } from './submitter.ts';
+import type { FunctionReference, RegisteredFunction } from './registered-function.ts';
 import type { Items } from './task-flow.ts';
 import type { TaskMap } from './task-map.ts';
+import { TaskSender } from './task-sender.ts';
+import type { Runnable } from './task-sender.ts';
 import { UnsettledFutures } from './unsettled-futures.ts';
 import type { Unsettled } from './unsettled-futures.ts';
-import { untilAvailable } from './until-available.ts';
-
-type Registered = RegisteredFunction<never> | string;
-type Runnable = AnyFunction | FunctionSource | FunctionReference;
 
 /** Executor for one endpoint. */
 export class Executor implements AsyncDisposable {
   /** Endpoint to run tasks on; without one, an executor only reads what was submitted earlier. */
   readonly endpointId: string | undefined;
-  readonly #options: ExecutorOptions;
   readonly #settings: ReturnType<typeof executorSettings>;
   readonly #client: Client;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #queue: SubmissionQueue<SubmittedTask>;
-  readonly #submitter: Submitter;
+  readonly #sender: TaskSender;
   readonly #tasks: OpenTasks;
   readonly #pressure: BackPressure;
   readonly #group: GroupSubscription;
@@ -77,7 +68,6 @@ export class Executor implements AsyncDisposable {
 
   constructor(options: ExecutorOptions) {
     this.endpointId = options.endpointId;
-    this.#options = options;
     this.#settings = executorSettings(options);
     this.#client = options.client;
     this.#clock = options.clock ?? systemClock;
@@ -108,28 +98,25 @@ export class Executor implements AsyncDisposable {
         onRefused,
       },
     });
-    this.#submitter = new Submitter({
-      ...common,
-      endpointId: options.endpointId ?? '',
-      retryForMs: this.#settings.retryForMs,
+    this.#sender = new TaskSender({
+      client: options.client,
+      executor: options,
+      settings: this.#settings,
+      clock: this.#clock,
+      logger: this.#logger,
+      pressure: this.#pressure,
+      unsettled: this.#unsettled,
       signal: this.#cancelling.signal,
-      settings: () => this.#submissionSettings(),
+      taskGroupId: () => this.#taskGroupId,
+      around: async (send) => {
+        await this.#during(send);
+      },
       onAccepted: (taskGroupId) => {
         this.#accepted(taskGroupId);
       },
       onTask: (taskId, { control, functionName }) => {
         this.#taskCountSubmitted += 1;
         this.#await(taskId, control, { functionName });
-      },
-    });
-    this.#queue = new SubmissionQueue({
-      batchSize: this.#settings.batchSize,
-      batchBytes: this.#settings.batchBytes,
-      // The answer to the first submission names the group that the others join.
-      concurrency: () =>
-        this.#taskGroupId === undefined ? 1 : this.#settings.maxConcurrentSubmissions,
-      send: async (batch) => {
-        await this.#send(batch);
       },
     });
   }
@@ -293,7 +280,7 @@ export class Executor implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await this.#unsettled.settled();
-    await this.#queue.idle();
+    await this.#sender.idle();
     await this.#disconnect();
   }
 
@@ -311,109 +298,20 @@ export class Executor implements AsyncDisposable {
     }
     const control = this.#createFuture(options);
     if (!control.future.isDone) {
-      this.#prepare(fn, args, kwargs, control);
+      this.#sender.add(fn, args, kwargs, control);
     }
     return control.future;
   }
 
-  #prepare(
-    fn: Runnable,
-    args: readonly unknown[],
-    kwargs: Readonly<Record<string, unknown>>,
-    control: FutureControl<unknown>,
-  ): void {
-    const format = this.#settings.argumentFormat;
-    try {
-      // Before anything is awaited: what the caller changes afterwards must not count.
-      const payload = serializeArguments(args, kwargs, format);
-      const bytes = requestBytes(payload);
-      this.#pressure.addBytes(bytes);
-      if (typeof fn === 'string' || fn instanceof RegisteredFunction) {
-        this.#enqueue(fn, payload, bytes, control);
-        return;
-      }
-      this.#register(fn, control).then(
-        (known) => {
-          this.#enqueue(known, payload, bytes, control);
-        },
-        (error: unknown) => {
-          this.#pressure.addBytes(-bytes);
-          control.reject(error as Error);
-        },
-      );
-    } catch (error) {
-      control.reject(error as Error);
-    }
-  }
-
-  async #register(
-    fn: AnyFunction | FunctionSource,
-    { future }: FutureControl<unknown>,
-  ): Promise<Registered> {
-    return await untilAvailable(async () => await this.#client.registrationOf(fn), {
-      clock: this.#clock,
-      logger: this.#logger,
-      retryForMs: this.#settings.retryForMs,
-      signal: this.#cancelling.signal,
-      isWanted: () => !future.isDone,
-    });
-  }
-
-  #enqueue(
-    known: Registered,
-    payload: string,
-    bytes: number,
-    control: FutureControl<unknown>,
-  ): void {
-    const unsettled = this.#unsettled.get(control);
-    if (unsettled === undefined) {
-      this.#pressure.addBytes(-bytes);
-      return;
-    }
-    const language = known instanceof RegisteredFunction ? known.language : undefined;
-    const wanted = resultSerializersFor(language, this.#settings.argumentFormat);
-    unsettled.queued = {
-      functionId: typeof known === 'string' ? known : known.id,
-      functionName: typeof known === 'string' ? known : known.name,
-      payload,
-      bytes,
-      resultSerializers: this.#options.resultSerializers ?? wanted.result_serializers ?? [],
-      control,
-    };
-    this.#queue.add(unsettled.queued);
-  }
-
-  /** Sends one batch; a failure is that of its futures. */
-  async #send(batch: readonly SubmittedTask[]): Promise<void> {
-    for (const { control } of batch) {
-      const unsettled = this.#unsettled.get(control);
-      if (unsettled !== undefined) {
-        delete unsettled.queued;
-        unsettled.isSent = true;
-      }
-    }
+  /** Sends a batch, with an ear to its results. */
+  async #during(send: () => Promise<void>): Promise<void> {
     const group = this.#taskGroupId;
     if (this.#hasQueue || (group !== undefined && this.#group.isOpen(group))) {
       // Now, because results may be there before the answer.
       this.#connect();
     }
-    await this.#group.during(async () => {
-      await this.#submitter.send(batch);
-    });
-    this.#pressure.addBytes(-batch.reduce((sum, { bytes }) => sum + bytes, 0));
+    await this.#group.during(send);
     this.#connect();
-  }
-
-  #submissionSettings(): SubmissionSettings {
-    const { resourceSpecification, userEndpointConfig } = this.#options;
-    return {
-      create_queue: true,
-      ...(this.#taskGroupId === undefined ? {} : { task_group_id: this.#taskGroupId }),
-      ...(resourceSpecification === undefined
-        ? {}
-        : { resource_specification: resourceSpecification }),
-      ...(userEndpointConfig === undefined ? {} : { user_endpoint_config: userEndpointConfig }),
-    };
   }
 
   #accepted(taskGroupId: string): void {
@@ -446,8 +344,8 @@ export class Executor implements AsyncDisposable {
 
   /** Lets go of everything that was kept for a future (E4). */
   #settled({ future }: FutureControl<unknown>, { queued }: Unsettled): void {
-    if (queued !== undefined && this.#queue.remove(queued)) {
-      this.#pressure.addBytes(-queued.bytes);
+    if (queued !== undefined) {
+      this.#sender.drop(queued);
     }
     if (future.taskId !== undefined) {
       this.#tasks.remove(future.taskId);

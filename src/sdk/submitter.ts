@@ -27,6 +27,28 @@ export interface SubmittedTask extends QueuedTask {
 /** What a submission carries beside its tasks. */
 export type SubmissionSettings = Omit<Submission, 'tasks' | 'result_serializers'>;
 
+/** The same in the program's words. */
+export interface TaskSettings {
+  readonly taskGroupId?: string | undefined;
+  readonly resourceSpecification?: Readonly<Record<string, unknown>> | undefined;
+  readonly userEndpointConfig?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** The part of a submission that is the same for all its tasks. */
+export function submissionSettings(
+  { taskGroupId, resourceSpecification, userEndpointConfig }: TaskSettings,
+  createQueue: boolean,
+): SubmissionSettings {
+  return {
+    create_queue: createQueue,
+    ...(taskGroupId === undefined ? {} : { task_group_id: taskGroupId }),
+    ...(resourceSpecification === undefined
+      ? {}
+      : { resource_specification: resourceSpecification }),
+    ...(userEndpointConfig === undefined ? {} : { user_endpoint_config: userEndpointConfig }),
+  };
+}
+
 /** Settings of a {@link Submitter}. */
 export interface SubmitterOptions {
   readonly hub: HubClient;
@@ -87,9 +109,7 @@ export class Submitter {
       tasks: Object.fromEntries(
         [...byFunction(batch)].map(([id, tasks]) => [id, tasks.map(({ payload }) => payload)]),
       ),
-      ...(batch[0] === undefined || batch[0].resultSerializers.length === 0
-        ? {}
-        : { result_serializers: batch[0].resultSerializers }),
+      ...resultSerializersOf(batch[0]),
     };
     const idempotencyKey = randomUUID();
     const startedMs = clock.monotonicMs();
@@ -127,6 +147,15 @@ export class Submitter {
       }
     }
   }
+}
+
+/** How a task wants its result serialized, as a submission says it. */
+export function resultSerializersOf(
+  task: Pick<QueuedTask, 'resultSerializers'> | undefined,
+): Pick<Submission, 'result_serializers'> {
+  return task === undefined || task.resultSerializers.length === 0
+    ? {}
+    : { result_serializers: task.resultSerializers };
 }
 
 function byFunction(batch: readonly SubmittedTask[]): Map<string, SubmittedTask[]> {

@@ -28,6 +28,8 @@ export interface AccessTokenOptions {
 export interface TokenSource {
   /** A valid access token; `refresh` forces a new one after a 401. */
   accessToken: (options?: AccessTokenOptions) => Promise<string>;
+  /** When the token that is held ends, in milliseconds since the epoch; undefined before the first. */
+  expiresAt?: () => number | undefined;
 }
 
 /** Settings of {@link clientCredentialsTokenSource}. */
@@ -84,6 +86,8 @@ export function clientCredentialsTokenSource(options: ClientCredentialsOptions):
   };
 
   return {
+    expiresAt: () =>
+      current === undefined ? undefined : clock.now() + current.expiresAtMs - clock.monotonicMs(),
     accessToken: async ({ refresh = false, signal } = {}) => {
       signal?.throwIfAborted();
       const held = current;

@@ -1,0 +1,28 @@
+"""The SDK's Executor at a hub of your own, with ``map``."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import typing as t
+
+import globus_compute_sdk
+from globus_compute_sdk.sdk.utils.uuid_like import UUID_LIKE_T
+
+from .client import Client
+
+
+class Executor(globus_compute_sdk.Executor):
+    """``globus_compute_sdk.Executor`` whose Client, unless one is given, is that of this package."""
+
+    def __init__(
+        self,
+        endpoint_id: UUID_LIKE_T | None = None,
+        client: globus_compute_sdk.Client | None = None,
+        *args: t.Any,
+        **kwargs: t.Any,
+    ) -> None:
+        super().__init__(endpoint_id, Client() if client is None else client, *args, **kwargs)
+
+    def map(self, fn: t.Callable[..., t.Any], *iterables: t.Iterable[t.Any], **options: t.Any) -> t.Iterator[t.Any]:
+        """Results in the order of the arguments, as they come; ``timeout`` in seconds as in concurrent.futures."""
+        return concurrent.futures.Executor.map(self, fn, *iterables, **options)
