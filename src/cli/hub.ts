@@ -41,6 +41,16 @@ await runCommandLine({
       summary: 'Clients that may sign in: create, list, delete',
       load: async () => (await import('./hub/client.ts')).client,
     },
+    {
+      command: 'group',
+      summary: 'Groups that things are shared with: create, list, show, delete, add, remove',
+      load: async () => (await import('./hub/group.ts')).group,
+    },
+    {
+      command: 'user',
+      summary: 'People that may sign in: create, list, disable, password',
+      load: async () => (await import('./hub/user.ts')).user,
+    },
   ],
   epilogue: 'Settings come from OUTPOST_* variables and ./.env; docs/hub.md lists them.',
 });

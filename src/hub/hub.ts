@@ -16,12 +16,16 @@ import { packageVersion } from '../base/package-root.ts';
 import { ReleaseStack } from '../base/release-stack.ts';
 import { AccessTokens } from './auth/access-tokens.ts';
 import { ClientRegistry } from './auth/client-registry.ts';
+import type { ExternalIssuer } from './auth/external-issuers.ts';
+import { createSignIn } from './auth/sign-in.ts';
+import type { SignIn } from './auth/sign-in.ts';
 import { EndpointCatalogue } from './catalogue/endpoint-catalogue.ts';
 import { EndpointRegistrar } from './catalogue/endpoint-registrar.ts';
 import { FunctionCatalogue } from './catalogue/function-catalogue.ts';
 import { LeaseKeeper } from './catalogue/lease-keeper.ts';
 import { checkDatabase, migrateDatabase, openDatabase } from './db/database.ts';
 import type { HubDatabase } from './db/schema.ts';
+import { createAccessControl, createSharingServices } from './groups/sharing-services.ts';
 import type { TlsIdentity } from './http/listeners.ts';
 import type { ApiLimits, Readiness } from './http/route-context.ts';
 import { createHttpServer } from './http/server.ts';
@@ -42,6 +46,10 @@ export interface HubSettings {
   readonly publicUrl?: string;
   readonly tls?: TlsIdentity;
   readonly limits: ApiLimits;
+  /** Issuers whose tokens are taken beside the hub's own. */
+  readonly issuers?: readonly ExternalIssuer[];
+  /** How soon after its keys were fetched an issuer may be asked for new ones. @defaultValue 30 s */
+  readonly keysCooldownMs?: number;
   readonly retentionMs: number;
   /** How long a task may wait for its endpoint. @defaultValue two weeks */
   readonly taskTtlMs?: number;
@@ -163,14 +171,33 @@ export class Hub {
     const logger = this.#logger;
     const { topology, tasks } = plane;
     const tokens = new AccessTokens(db, clock);
-    const endpoints = new EndpointCatalogue(db, clock);
+    const signIn = createSignIn({
+      db,
+      tokens,
+      clock,
+      logger,
+      ...(settings.publicUrl === undefined ? {} : { publicUrl: settings.publicUrl }),
+      ...(settings.issuers === undefined ? {} : { issuers: settings.issuers }),
+      ...(settings.ca === undefined ? {} : { ca: settings.ca }),
+      ...(settings.keysCooldownMs === undefined ? {} : { keysCooldownMs: settings.keysCooldownMs }),
+    });
+    const access = createAccessControl(db, clock);
+    const endpoints = new EndpointCatalogue(db, clock, access);
+    const functions = new FunctionCatalogue(
+      db,
+      clock,
+      settings.limits.functionBytesMax,
+      access,
+    );
     const server = await createHttpServer({
       version: packageVersion(),
       limits: settings.limits,
       clients: new ClientRegistry(db, clock),
       tokens,
-      functions: new FunctionCatalogue(db, clock, settings.limits.functionBytesMax),
+      signIn,
+      functions,
       endpoints,
+      sharing: createSharingServices({ db, clock, logger }, access, { functions, endpoints }),
       registrar: new EndpointRegistrar({
         db,
         topology,
@@ -197,7 +224,7 @@ export class Hub {
       await server.stop();
     });
     const port = await server.start();
-    this.#schedulePurge(tokens);
+    this.#schedulePurge(tokens, signIn);
     this.#stack.push('purge of tokens', () => {
       this.#purgeTimer?.cancel();
     });
@@ -228,14 +255,15 @@ export class Hub {
     };
   }
 
-  #schedulePurge(tokens: AccessTokens): void {
+  #schedulePurge(tokens: AccessTokens, signIn: SignIn): void {
     const purge = async (): Promise<void> => {
       const count = await tokens.purgeExpired();
+      await signIn.logins.purgeExpired();
       this.#logger.debug({ count }, 'deleted expired access tokens');
     };
     detach(this.#logger, 'deleting expired access tokens', purge());
     this.#purgeTimer = this.#clock.after(PURGE_PERIOD_MS, () => {
-      this.#schedulePurge(tokens);
+      this.#schedulePurge(tokens, signIn);
     });
   }
 }

@@ -31,6 +31,7 @@ export function hubSettings(config: HubConfig, services: HubServiceUrls): HubSet
     port: config.port,
     ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
     ...(config.tls === undefined ? {} : { tls: config.tls }),
+    ...(config.issuers === undefined ? {} : { issuers: config.issuers }),
     limits: config.limits,
     retentionMs: config.retentionMs,
     taskTtlMs: config.taskTtlMs,

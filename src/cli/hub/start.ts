@@ -4,7 +4,9 @@ import { ReleaseStack } from '../../base/release-stack.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
 import { HUB_VARIABLES, hubEnvironment, readHubStartConfig } from '../../config/hub-config.ts';
 import { openLog } from '../../config/logging.ts';
+import { serviceNotification } from '../../config/service-environment.ts';
 import { Hub } from '../../hub/hub.ts';
+import { ServiceReporter } from '../../transport/systemd/service-reporter.ts';
 import { defineCommand } from '../command-line.ts';
 import { printNote } from '../output.ts';
 import { hubSettings, withEnvFile } from './hub-environment.ts';
@@ -26,13 +28,29 @@ export const start = defineCommand(
         destination: { kind: process.stdout.isTTY && !argv.json ? 'terminal' : 'stdout' },
       });
       stack.push('log', close);
+      let state = 'starting';
+      const service = await ServiceReporter.open({
+        notification: serviceNotification(processEnvironment()),
+        describe: () => state,
+        // Of an outage of broker or database the hub says so itself; starting it again would not end one.
+        isProgressing: () => true,
+        clock: systemClock,
+        logger: logger.child({ component: 'service' }),
+      });
+      stack.push('service manager', () => {
+        service.close();
+      });
       const hub = new Hub(hubSettings(config, config.services), { clock: systemClock, logger });
       stack.push('hub', async () => {
         await hub.stop();
       });
       const { url } = await hub.start();
+      state = `serving ${url}`;
+      service.ready();
       printNote(`hub is ready at ${url}`);
       await signals.requested;
+      state = 'stopping';
+      service.stopping();
       logger.info({}, 'stopping');
     } finally {
       await stack.release();

@@ -7,7 +7,14 @@ export type OAuthErrorCode =
   | 'invalid_client'
   | 'invalid_scope'
   | 'unauthorized_client'
-  | 'unsupported_grant_type';
+  | 'unsupported_grant_type'
+  // The sign-in of people (RFC 6749 4.1.2.1 and 5.2, RFC 8628 3.5).
+  | 'invalid_grant'
+  | 'access_denied'
+  | 'unsupported_response_type'
+  | 'authorization_pending'
+  | 'slow_down'
+  | 'expired_token';
 
 /** A refused request at an OAuth endpoint. */
 export class OAuthError extends ComputeError {

@@ -5,6 +5,14 @@
  * at the top level of the response: that is the shape which the Globus SDK parses, and it is not OAuth's.
  */
 import {
+  GROUPS_RESOURCE_SERVER,
+  GROUPS_SCOPE,
+  SEARCH_ONLY_SCOPE,
+  SEARCH_RESOURCE_SERVER,
+  SEARCH_SCOPE,
+  VIEW_GROUPS_SCOPE,
+} from '../../protocol/oauth.ts';
+import {
   AUTH_RESOURCE_SERVER,
   COMPUTE_RESOURCE_SERVER,
   COMPUTE_SCOPE,
@@ -17,7 +25,28 @@ const RESOURCE_SERVER_OF: ReadonlyMap<string, string> = new Map([
   ['email', AUTH_RESOURCE_SERVER],
   ['urn:globus:auth:scope:auth.globus.org:manage_projects', AUTH_RESOURCE_SERVER],
   ['urn:globus:auth:scope:auth.globus.org:view_identities', AUTH_RESOURCE_SERVER],
+  ['urn:globus:auth:scope:auth.globus.org:view_identity_set', AUTH_RESOURCE_SERVER],
+  [GROUPS_SCOPE, GROUPS_RESOURCE_SERVER],
+  [VIEW_GROUPS_SCOPE, GROUPS_RESOURCE_SERVER],
+  [SEARCH_SCOPE, SEARCH_RESOURCE_SERVER],
+  [SEARCH_ONLY_SCOPE, SEARCH_RESOURCE_SERVER],
 ]);
+
+/** Every scope that this hub grants. */
+export const ALL_SCOPES: ReadonlySet<string> = new Set(RESOURCE_SERVER_OF.keys());
+
+/** What a consent page says that a resource server's tokens are for. */
+const PURPOSE_OF: ReadonlyMap<string, string> = new Map([
+  [COMPUTE_RESOURCE_SERVER, 'register and run functions and endpoints in your name'],
+  [AUTH_RESOURCE_SERVER, 'know your name and e-mail address'],
+  [GROUPS_RESOURCE_SERVER, 'see and manage the groups you belong to'],
+  [SEARCH_RESOURCE_SERVER, 'search among the functions that you may use'],
+]);
+
+/** In words, what tokens for these groups of scopes allow. */
+export function purposesOf(groups: readonly ScopeGroup[]): string[] {
+  return groups.map(({ resourceServer }) => PURPOSE_OF.get(resourceServer) ?? resourceServer);
+}
 
 /** Scopes that one token will carry. */
 export interface ScopeGroup {

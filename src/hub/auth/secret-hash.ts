@@ -1,5 +1,5 @@
 /**
- * Secrets of clients at rest: scrypt with its parameters in the text, so that they can be raised later without
+ * Secrets of clients and passwords of people at rest: scrypt with its parameters in the text, so that they can be raised later without
  * invalidating what is stored.
  *
  *   scrypt$<N>$<r>$<p>$<salt, base64url>$<hash, base64url>
@@ -12,6 +12,9 @@ import { InvariantError } from '../../base/errors.ts';
 const COST = { cost: 16_384, blockSize: 8, parallelization: 1 };
 const HASH_BYTES = 32;
 const SALT_BYTES = 16;
+
+/** Checked in place of what does not exist, so that the time of the answer does not tell what does. */
+export const ABSENT_SECRET_HASH = `scrypt$16384$8$1$${'A'.repeat(22)}$${'A'.repeat(43)}`;
 
 async function derive(secret: string, salt: Buffer, options: ScryptOptions): Promise<Buffer> {
   return await new Promise<Buffer>((resolve, reject) => {
@@ -43,7 +46,7 @@ export async function hashSecret(secret: string): Promise<string> {
 export async function verifySecret(secret: string, stored: string): Promise<boolean> {
   const [scheme, cost, blockSize, parallelization, salt, hash] = stored.split('$');
   if (scheme !== 'scrypt' || salt === undefined || hash === undefined) {
-    throw new InvariantError('a stored client secret is not a scrypt hash');
+    throw new InvariantError('a stored secret is not a scrypt hash');
   }
   const expected = Buffer.from(hash, 'base64url');
   const actual = await derive(secret, Buffer.from(salt, 'base64url'), {

@@ -36,9 +36,14 @@ export function checkAllowedSerializers(metadata: Metadata | undefined): void {
   }
 }
 
+/** What an agent says about itself that decides who may use it, and for what. */
+const KEPT = [KEY, 'isolation', 'share_without_isolation', 'environment_types'] as const;
+
 /** Of an endpoint's metadata, what a change of the rest must not drop. */
 export function keptMetadata(metadata: Metadata): Metadata {
-  return metadata[KEY] === undefined ? {} : { [KEY]: metadata[KEY] };
+  return Object.fromEntries(
+    KEPT.filter((key) => metadata[key] !== undefined).map((key) => [key, metadata[key]]),
+  );
 }
 
 /** Refuses tasks of a function in a form that the endpoint does not accept. @throws HubError 422. */

@@ -6,26 +6,29 @@ import type { Kysely, Selectable } from 'kysely';
 
 import type { Clock } from '../../base/clock.ts';
 import type { EndpointStatus } from '../../protocol/rest.ts';
+import type { Caller } from '../auth/caller.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { EndpointsTable, HubDatabase } from '../db/schema.ts';
 import { storableJson } from '../db/storable-json.ts';
+import type { AccessControl, Thing } from '../groups/access-control.ts';
+import { notIsolated, SHARING_SUSPENDED } from '../groups/sharing.ts';
 import { HubError } from '../hub-error.ts';
 import { allowedSerializersOf, keptMetadata } from './endpoint-allowlists.ts';
 import { endpointDocument, statusDocument } from './endpoint-documents.ts';
 
-/** An access decision may be this old: what another hub process changed counts at once afterwards. */
+/** A permission may be this old: what another hub process changed counts at once afterwards. Before a refusal the database is asked. */
 const ACCESS_TTL_MS = 5000;
 const ACCESS_MAX = 1000;
 
 /** What deciding about a submission needs. */
-export interface EndpointAccess {
-  readonly id: string;
-  readonly ownerId: string;
-  readonly isPublic: boolean;
+export interface EndpointAccess extends Thing {
+  readonly kind: 'endpoint';
   /** null: every function. */
   readonly allowedFunctions: ReadonlySet<string> | null;
   /** Identifiers; null: every serializer. */
   readonly allowedSerializers: ReadonlySet<string> | null;
+  /** Kinds of environments that its agent can start workers in. */
+  readonly environmentTypes: ReadonlySet<string>;
 }
 
 /** Fields that an owner may change without registering again. */
@@ -54,43 +57,28 @@ export function endpointNotFound(id: string): HubError {
   return new HubError(404, 'ENDPOINT_NOT_FOUND', `Endpoint ${id} could not be found`);
 }
 
-/** The answer for somebody else's endpoint. */
-export function endpointForbidden(id: string): HubError {
-  return new HubError(
-    403,
-    'ENDPOINT_ACCESS_FORBIDDEN',
-    `Unauthorized access to endpoint ${id}: it belongs to somebody else and is not public`,
-  );
-}
-
 /** The table of endpoints, for reading and for changes that need no broker. */
 export class EndpointCatalogue {
   readonly #db: Kysely<HubDatabase>;
   readonly #access: BoundedCache<EndpointAccess>;
 
-  constructor(db: Kysely<HubDatabase>, clock: Clock) {
+  readonly #control: AccessControl;
+
+  constructor(db: Kysely<HubDatabase>, clock: Clock, control: AccessControl) {
     this.#db = db;
+    this.#control = control;
     this.#access = new BoundedCache({ clock, ttlMs: ACCESS_TTL_MS, weightMax: ACCESS_MAX });
   }
 
   /** The endpoint when the caller may use it. @throws HubError 403 or 404. */
-  async usable(callerId: string, id: string): Promise<EndpointAccess> {
-    let access = this.#access.get(id);
-    if (access === undefined) {
-      const row = await this.#read(id);
-      access = {
-        id: row.id,
-        ownerId: row.owner_id,
-        isPublic: row.public,
-        allowedFunctions:
-          row.allowed_functions === null ? null : new Set<string>(row.allowed_functions),
-        allowedSerializers: allowedSerializersOf(row.metadata),
-      };
-      this.#access.set(id, access);
+  async usable(caller: Caller, id: string): Promise<EndpointAccess> {
+    const remembered = this.#access.get(id);
+    if (remembered !== undefined && (await this.#control.allows(caller, remembered))) {
+      return remembered;
     }
-    if (access.ownerId !== callerId && !access.isPublic) {
-      throw endpointForbidden(id);
-    }
+    const access = toAccess(await this.#read(id));
+    this.#access.set(id, access);
+    await this.#requireAccess(caller, access);
     return access;
   }
 
@@ -99,47 +87,58 @@ export class EndpointCatalogue {
     this.#access.delete(id);
   }
 
+  /** Forgets everything. */
+  forgetAll(): void {
+    this.#access.clear();
+  }
+
   /** Document of an endpoint. @throws HubError 403 or 404. */
-  async document(callerId: string, id: string): Promise<Record<string, unknown>> {
-    const row = await this.#readable(callerId, id);
-    return endpointDocument(row, row.owner_id === callerId);
+  async document(caller: Caller, id: string): Promise<Record<string, unknown>> {
+    const row = await this.#readable(caller, id);
+    return endpointDocument(row, row.owner_id === caller.id);
   }
 
   /** Whether functions are restricted, and to which. @throws HubError 403 or 404. */
-  async allowedFunctions(callerId: string, id: string): Promise<Record<string, unknown>> {
-    const row = await this.#readable(callerId, id);
+  async allowedFunctions(caller: Caller, id: string): Promise<Record<string, unknown>> {
+    const row = await this.#readable(caller, id);
     return row.allowed_functions === null
       ? { endpoint_id: id, restricted: false }
       : { endpoint_id: id, restricted: true, functions: row.allowed_functions };
   }
 
   /** Status of an endpoint. @throws HubError 403 or 404. */
-  async status(callerId: string, id: string): Promise<EndpointStatus> {
+  async status(caller: Caller, id: string): Promise<EndpointStatus> {
     const row = await this.#db
       .selectFrom('endpoints')
-      .select(['owner_id', 'public', 'status_report', IS_ONLINE.as('is_online')])
+      .select(['id', 'owner_id', 'public', 'shared_with', 'may_be_shared'])
+      .select(['status_report', IS_ONLINE.as('is_online')])
       .where('id', '=', id)
       .where('deleted_at', 'is', null)
       .executeTakeFirst();
     if (row === undefined) {
       throw endpointNotFound(id);
     }
-    if (row.owner_id !== callerId && !row.public) {
-      throw endpointForbidden(id);
-    }
+    await this.#requireAccess(caller, toThing(row));
     return statusDocument(row.is_online, row.status_report);
   }
 
-  /** The caller's endpoints, or with `any` also the public ones. */
-  async list(callerId: string, role: EndpointRole): Promise<Record<string, unknown>[]> {
+  /** The caller's endpoints, or with `any` also those that are public or shared with a group of the caller's. */
+  async list(caller: Caller, role: EndpointRole): Promise<Record<string, unknown>[]> {
+    const groups = role === 'owner' ? [] : [...(await this.#control.memberships.of(caller, 'now'))];
     const rows = await this.#db
       .selectFrom('endpoints')
       .select(['id', 'name', 'display_name', 'owner_id'])
       .where('deleted_at', 'is', null)
       .where((eb) =>
         role === 'owner'
-          ? eb('owner_id', '=', callerId)
-          : eb.or([eb('owner_id', '=', callerId), eb('public', '=', true)]),
+          ? eb('owner_id', '=', caller.id)
+          : eb.or([
+              eb('owner_id', '=', caller.id),
+              eb.and([
+                eb('may_be_shared', '=', true),
+                eb.or([eb('public', '=', true), sql<boolean>`shared_with && ${groups}::uuid[]`]),
+              ]),
+            ]),
       )
       .orderBy('created_at')
       .execute();
@@ -152,8 +151,8 @@ export class EndpointCatalogue {
   }
 
   /** Changes fields of an endpoint of the caller's. @throws HubError 403 or 404. */
-  async change(callerId: string, id: string, changes: EndpointChanges): Promise<void> {
-    const { metadata: current } = await this.owned(callerId, id);
+  async change(caller: Caller, id: string, changes: EndpointChanges): Promise<void> {
+    const { metadata: current } = await this.owned(caller, id);
     const set = {
       ...(changes.name === undefined ? {} : { name: changes.name }),
       ...(changes.displayName === undefined ? {} : { display_name: changes.displayName }),
@@ -171,43 +170,65 @@ export class EndpointCatalogue {
       ...(changes.isPublic === undefined ? {} : { public: changes.isPublic }),
     };
     if (Object.keys(set).length > 0) {
-      await this.#db.updateTable('endpoints').set(set).where('id', '=', id).execute();
+      await this.#db.transaction().execute(async (transaction) => {
+        const row = await transaction
+          .updateTable('endpoints')
+          .set(set)
+          .where('id', '=', id)
+          .returning('may_be_shared')
+          .executeTakeFirst();
+        if (changes.isPublic === true && row?.may_be_shared === false) {
+          throw notIsolated(id);
+        }
+      });
       this.forget(id);
     }
   }
 
   /** The row when the caller owns the endpoint. @throws HubError 403 or 404. */
-  async owned(callerId: string, id: string): Promise<Selectable<EndpointsTable>> {
+  async owned(caller: Caller, id: string): Promise<Selectable<EndpointsTable>> {
     const row = await this.#read(id);
-    if (row.owner_id !== callerId) {
-      throw endpointForbidden(id);
+    if (row.owner_id !== caller.id) {
+      throw await this.#ownersOnly(caller, row);
     }
     return row;
   }
 
   /** The same for one that may be deleted already: a deletion that broke off half-way is asked for again. */
-  async ownedOrDeleted(callerId: string, id: string): Promise<Selectable<EndpointsTable>> {
+  async ownedOrDeleted(caller: Caller, id: string): Promise<Selectable<EndpointsTable>> {
     const row = await this.#db
       .selectFrom('endpoints')
       .selectAll()
       .where('id', '=', id)
       .executeTakeFirst();
-    const isOwner = row?.owner_id === callerId;
+    const isOwner = row?.owner_id === caller.id;
     if (row === undefined || (row.deleted_at !== null && !isOwner)) {
       throw endpointNotFound(id);
     }
     if (!isOwner) {
-      throw endpointForbidden(id);
+      throw await this.#ownersOnly(caller, row);
     }
     return row;
   }
 
-  async #readable(callerId: string, id: string): Promise<Selectable<EndpointsTable>> {
+  async #readable(caller: Caller, id: string): Promise<Selectable<EndpointsTable>> {
     const row = await this.#read(id);
-    if (row.owner_id !== callerId && !row.public) {
-      throw endpointForbidden(id);
-    }
+    await this.#requireAccess(caller, toThing(row));
     return row;
+  }
+
+  async #requireAccess(caller: Caller, thing: Thing): Promise<void> {
+    if (!(await this.#control.allows(caller, thing, 'now'))) {
+      throw await this.#control.refusal(caller, thing);
+    }
+  }
+
+  async #ownersOnly(caller: Caller, row: { id: string; owner_id: string }): Promise<HubError> {
+    return await this.#control.ownersOnly(caller, {
+      kind: 'endpoint',
+      id: row.id,
+      ownerId: row.owner_id,
+    });
   }
 
   async #read(id: string): Promise<Selectable<EndpointsTable>> {
@@ -222,4 +243,33 @@ export class EndpointCatalogue {
     }
     return row;
   }
+}
+
+type SharingColumns = Pick<
+  Selectable<EndpointsTable>,
+  'id' | 'owner_id' | 'public' | 'shared_with' | 'may_be_shared'
+>;
+
+/** What a decision needs; sharing that must not be counts for nothing. */
+function toThing(row: SharingColumns): Thing & { readonly kind: 'endpoint' } {
+  const isShared = row.public || row.shared_with.length > 0;
+  return {
+    kind: 'endpoint',
+    id: row.id,
+    ownerId: row.owner_id,
+    isPublic: row.public && row.may_be_shared,
+    sharedWith: row.may_be_shared ? row.shared_with : [],
+    ...(isShared && !row.may_be_shared ? { suspended: SHARING_SUSPENDED } : {}),
+  };
+}
+
+function toAccess(row: Selectable<EndpointsTable>): EndpointAccess {
+  const types = row.metadata['environment_types'];
+  return {
+    ...toThing(row),
+    allowedFunctions:
+      row.allowed_functions === null ? null : new Set<string>(row.allowed_functions),
+    allowedSerializers: allowedSerializersOf(row.metadata),
+    environmentTypes: new Set(Array.isArray(types) ? types.map(String) : []),
+  };
 }

@@ -66,21 +66,39 @@ const STATUS_KEYS = [
   'managers',
 ] as const;
 
+/** Longest text of an endpoint's mode that is shown. */
+const MODE_TEXT_CHARS_MAX = 256;
+
 /** Status as shown; `report` is the state that the endpoint sent last. */
 export function statusDocument(
   isOnline: boolean,
   report: Readonly<Record<string, unknown>> | null,
 ): EndpointStatus {
-  const details = Object.fromEntries(
-    STATUS_KEYS.filter((key) => typeof report?.[key] === 'number').map((key) => [
+  const mode = endpointMode(report?.['mode']);
+  const details = Object.fromEntries([
+    ...STATUS_KEYS.filter((key) => typeof report?.[key] === 'number').map((key) => [
       key,
       report?.[key],
     ]),
-  );
+    ...(mode === undefined ? [] : [['mode', mode]]),
+  ]) as Readonly<Record<string, unknown>>;
   return {
     status: isOnline ? 'online' : 'offline',
     ...(Object.keys(details).length === 0 ? {} : { details }),
   };
+}
+
+/** Why an endpoint that is online takes no tasks: it was paused or drained, since when and why. Who did it is its operator's business. */
+function endpointMode(reported: unknown): Readonly<Record<string, unknown>> | undefined {
+  if (typeof reported !== 'object' || reported === null) {
+    return undefined;
+  }
+  const { state, since, reason } = reported as Readonly<Record<string, unknown>>;
+  const text = (value: unknown): string | null =>
+    typeof value === 'string' ? value.slice(0, MODE_TEXT_CHARS_MAX) : null;
+  return state === 'running' || typeof state !== 'string'
+    ? undefined
+    : { state: text(state), since: text(since), reason: text(reason) };
 }
 
 /** What a document is made of. */
@@ -90,6 +108,8 @@ export interface EndpointFacts {
   readonly display_name: string | null;
   readonly owner_id: string;
   readonly public: boolean;
+  readonly shared_with: readonly string[];
+  readonly may_be_shared: boolean;
   readonly metadata: Readonly<Record<string, unknown>>;
 }
 
@@ -101,9 +121,12 @@ const PUBLIC_METADATA = [
   'sdk_version',
   'python_version',
   'allowed_serializers',
+  'environment_types',
 ] as const;
 /** Metadata that only the owner sees: configurations hold paths, accounts and more. */
 const OWNER_METADATA = [
+  'isolation',
+  'share_without_isolation',
   'local_user',
   'ip_address',
   'endpoint_config',
@@ -128,6 +151,9 @@ export function endpointDocument(facts: EndpointFacts, isOwner: boolean): Record
     high_assurance: false,
     public: facts.public,
     subscription_admin_verified: false,
+    // Whom it is shared with is the owner's business.
+    ...(isOwner && facts.shared_with.length > 0 ? { groups: facts.shared_with } : {}),
+    ...(isOwner && !facts.may_be_shared ? { may_be_shared: false } : {}),
     ...metadata,
   };
 }

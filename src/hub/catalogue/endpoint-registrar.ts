@@ -15,10 +15,12 @@ import type { Kysely, Selectable, Transaction } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { EndpointRegistered, EndpointRegistration } from '../../protocol/rest.ts';
+import type { Caller } from '../auth/caller.ts';
 import type { EndpointQueues } from '../broker/topology-table.ts';
 import type { BrokerTopology } from '../broker/topology.ts';
 import type { EndpointsTable, HubDatabase } from '../db/schema.ts';
 import { storableJson } from '../db/storable-json.ts';
+import { notIsolated } from '../groups/sharing.ts';
 import { HubError } from '../hub-error.ts';
 import { checkAllowedSerializers } from './endpoint-allowlists.ts';
 import type { EndpointCatalogue } from './endpoint-catalogue.ts';
@@ -32,6 +34,10 @@ const REGISTRATIONS_MAX = 4;
 
 /** Former holders that are kept the right to publish results; the oldest goes for a new one, so that restarts on ever new hosts do not pile up. */
 const FENCED_MAX = 16;
+
+/** Told to an agent whose endpoint is shared and must not be any more. */
+const SUSPENDED =
+  'the sharing of this endpoint is suspended: this agent runs functions as its own user; set share_without_isolation: true if you trust everybody it is shared with, or unshare it';
 
 /** How long a lock keeps an endpoint from registering again, in seconds: longer than a reconnect takes. */
 const LOCK_S = 60;
@@ -122,9 +128,9 @@ export class EndpointRegistrar {
   }
 
   /** Keeps an endpoint from registering for a while, and cuts off who holds it. Returns the end in Unix seconds. */
-  async lock(ownerId: string, id: string): Promise<number> {
+  async lock(owner: Caller, id: string): Promise<number> {
     const { db, topology, endpoints, logger } = this.#options;
-    await endpoints.owned(ownerId, id);
+    await endpoints.owned(owner, id);
     const row = await db
       .updateTable('endpoints')
       .set({
@@ -137,14 +143,14 @@ export class EndpointRegistrar {
       .returning('locked_until')
       .executeTakeFirstOrThrow();
     await topology.revokeEndpoint(id);
-    logger.info({ endpointId: id, ownerId }, 'endpoint locked');
+    logger.info({ endpointId: id, ownerId: owner.id }, 'endpoint locked');
     return (row.locked_until ?? new Date(0)).getTime() / 1000;
   }
 
   /** Ends a lease at its holder's wish; false when somebody else holds it by now. */
-  async release(ownerId: string, id: string, epoch: number): Promise<boolean> {
+  async release(owner: Caller, id: string, epoch: number): Promise<boolean> {
     const { db, endpoints, topology } = this.#options;
-    await endpoints.owned(ownerId, id);
+    await endpoints.owned(owner, id);
     const result = await db
       .updateTable('endpoints')
       // The holder stays: it tells that the endpoint is one of ours, whose lost queue may be handed out again.
@@ -173,9 +179,9 @@ export class EndpointRegistrar {
    *
    * @throws HubError 403 or 404.
    */
-  async delete(ownerId: string, id: string): Promise<void> {
+  async delete(owner: Caller, id: string): Promise<void> {
     const { db, topology, endpoints, logger } = this.#options;
-    const row = await endpoints.ownedOrDeleted(ownerId, id);
+    const row = await endpoints.ownedOrDeleted(owner, id);
     await db
       .updateTable('endpoints')
       .set({
@@ -187,7 +193,7 @@ export class EndpointRegistrar {
       .execute();
     endpoints.forget(id);
     await topology.deleteEndpoint({ id, queueSuffix: row.queue_suffix });
-    logger.info({ endpointId: id, ownerId }, 'endpoint deleted');
+    logger.info({ endpointId: id, ownerId: owner.id }, 'endpoint deleted');
   }
 
   async #grant(
@@ -202,14 +208,19 @@ export class EndpointRegistrar {
       lease === undefined
         ? undefined
         : { ...lease.holder, granted_at: new Date(clock.now()).toISOString() };
-    await transaction
+    const {
+      may_be_shared: mayBeShared,
+      shared_with: sharedWith,
+      public: isPublic,
+    } = await transaction
       .updateTable('endpoints')
       .set({
         name: registration.endpoint_name,
         display_name: registration.display_name ?? null,
         metadata: storableJson(registration.metadata ?? {}, 'body/metadata'),
         allowed_functions: registration.allowed_functions?.slice() ?? null,
-        public: registration.public ?? false,
+        // Our agent says nothing about it: it is shared and unshared while it runs.
+        ...(registration.public === undefined ? {} : { public: registration.public }),
         lease_epoch: epoch,
         lease_holder: holder === undefined ? null : storableJson(holder, 'body/lease/holder'),
         lease_expires_at: sql<Date>`now() + ${LEASE_TTL_MS} * interval '1 millisecond'`,
@@ -219,7 +230,11 @@ export class EndpointRegistrar {
         status_report: null,
       })
       .where('id', '=', row.id)
-      .execute();
+      .returning(['may_be_shared', 'shared_with', 'public'])
+      .executeTakeFirstOrThrow();
+    if (registration.public === true && !mayBeShared) {
+      throw notIsolated(row.id);
+    }
     const endpoint = { id: row.id, queueSuffix: row.queue_suffix };
     await topology.declareEndpoint(endpoint);
     const { connectionUrl } = await topology.grantEndpoint({ ...endpoint, epoch });
@@ -227,7 +242,8 @@ export class EndpointRegistrar {
       exceptEpoch: epoch,
       ...(await fence(transaction, row, lease)),
     });
-    return registeredDocument(
+    const isSuspended = !mayBeShared && (isPublic || sharedWith.length > 0);
+    const document = registeredDocument(
       {
         endpointId: row.id,
         connectionUrl,
@@ -236,6 +252,7 @@ export class EndpointRegistrar {
       },
       lease === undefined ? undefined : { epoch, ttl_ms: LEASE_TTL_MS },
     );
+    return isSuspended ? { ...document, warnings: [...document.warnings, SUSPENDED] } : document;
   }
 }
 

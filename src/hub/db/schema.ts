@@ -2,9 +2,10 @@
  * Tables of the hub, as Kysely sees them. PostgreSQL is the truth about tasks; the broker only carries.
  * The migrations beside this file make them; `hub migrate` applies them.
  */
-import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { ColumnType, Generated, GeneratedAlways, JSONColumnType } from 'kysely';
 
 import type { LeaseHolder } from '../../protocol/rest.ts';
+import type { EnvironmentType, GroupRole } from '../../protocol/sharing.ts';
 import type { TaskState } from '../../protocol/task-state.ts';
 
 type Json = Record<string, unknown>;
@@ -30,10 +31,74 @@ export interface ClientsTable {
 /** Access tokens that were issued, by the SHA-256 of the token. */
 export interface AccessTokensTable {
   token_hash: Buffer;
-  client_id: string;
+  /** The client that it was issued to; null when that was a person. */
+  client_id: string | null;
+  /** The login of a person that it belongs to; null when it was issued to a client. */
+  login_id: string | null;
   scope: string;
   resource_server: string;
   expires_at: ColumnType<Date, Date | string, Date | string>;
+}
+
+/** People that the hub signs in itself, and those of other issuers from the first time they are seen. */
+export interface PeopleTable {
+  id: string;
+  /** Unique; with the domain of the issuer behind an @ unless the hub itself signs the person in. */
+  username: string;
+  name: string;
+  email: string | null;
+  /** scrypt; null for whom another issuer signs in. */
+  password_hash: string | null;
+  issuer: string | null;
+  subject: string | null;
+  disabled: Generated<boolean>;
+  created_at: Timestamp;
+}
+
+/** Each time that a person signed in an application; its tokens end with it. */
+export interface LoginsTable {
+  id: string;
+  person_id: string;
+  app_id: string;
+  created_at: Timestamp;
+}
+
+/** Refresh tokens by the SHA-256 of the token; `replaced_at` is set once the next one was handed out. */
+export interface RefreshTokensTable {
+  token_hash: Buffer;
+  login_id: string;
+  scope: string;
+  resource_server: string;
+  expires_at: ColumnType<Date, Date | string, Date | string>;
+  replaced_at: NullableTimestamp;
+}
+
+/** Codes that browsers carry back to applications; `login_id` is set once one was exchanged. */
+export interface AuthorizationCodesTable {
+  code_hash: Buffer;
+  app_id: string;
+  person_id: string;
+  redirect_uri: string;
+  code_challenge: string;
+  scope: string;
+  nonce: string | null;
+  expires_at: ColumnType<Date, Date | string, Date | string>;
+  login_id: string | null;
+}
+
+/** Devices that wait to be let in. */
+export interface DeviceCodesTable {
+  device_hash: Buffer;
+  /** Without the hyphen that people see. */
+  user_code: string;
+  app_id: string;
+  scope: string;
+  expires_at: ColumnType<Date, Date | string, Date | string>;
+  interval_s: number;
+  polled_at: NullableTimestamp;
+  /** Who let it in. */
+  person_id: string | null;
+  denied: Generated<boolean>;
 }
 
 /** Functions; `code` is the packed buffer as registered. */
@@ -43,10 +108,55 @@ export interface FunctionsTable {
   name: string;
   code: string;
   description: string | null;
+  /** What the code says about itself, where it is readable. */
+  doc: string | null;
   public: Generated<boolean>;
+  /** Groups that may use it. */
+  shared_with: Generated<string[]>;
+  /** False: never found by a search. */
+  searchable: Generated<boolean>;
+  environment_id: string | null;
   meta: JSONColumnType<Json>;
+  /** Owner, groups, and the nil UUID when it is public. */
+  readers: GeneratedAlways<string[]>;
+  /** Words of name, description and doc (tsvector). */
+  search: GeneratedAlways<string>;
   created_at: Timestamp;
   deleted_at: NullableTimestamp;
+}
+
+/** Execution environments: where the functions that name one are run. */
+export interface EnvironmentsTable {
+  id: string;
+  owner_id: string;
+  type: EnvironmentType;
+  location: string;
+  name: string;
+  description: string | null;
+  public: Generated<boolean>;
+  shared_with: Generated<string[]>;
+  created_at: Timestamp;
+  deleted_at: NullableTimestamp;
+}
+
+/** Groups of people. Those of another issuer are named by its claim; the others have members of their own. */
+export interface GroupsTable {
+  id: string;
+  name: string;
+  description: string | null;
+  created_by: string | null;
+  /** With `claim_name`: who has this group in a token of this issuer is a member. */
+  claim_issuer: string | null;
+  claim_name: string | null;
+  created_at: Timestamp;
+}
+
+/** Who is in which group. */
+export interface GroupMembersTable {
+  group_id: string;
+  identity_id: string;
+  role: GroupRole;
+  since: Timestamp;
 }
 
 /** Endpoints, their lease and their last heartbeat. */
@@ -59,6 +169,10 @@ export interface EndpointsTable {
   /** null: every function is allowed. */
   allowed_functions: string[] | null;
   public: Generated<boolean>;
+  /** Groups that may use it. */
+  shared_with: Generated<string[]>;
+  /** False when its agent runs functions as its own user and its operator has not allowed sharing nevertheless. */
+  may_be_shared: GeneratedAlways<boolean>;
   /** Random part of the queue names: any user of a vhost can look at a queue whose name it knows. */
   queue_suffix: string;
   lease_epoch: Generated<number>;
@@ -154,7 +268,15 @@ export interface HubLivenessTable {
 export interface HubDatabase {
   clients: ClientsTable;
   access_tokens: AccessTokensTable;
+  people: PeopleTable;
+  logins: LoginsTable;
+  refresh_tokens: RefreshTokensTable;
+  authorization_codes: AuthorizationCodesTable;
+  device_codes: DeviceCodesTable;
   functions: FunctionsTable;
+  environments: EnvironmentsTable;
+  groups: GroupsTable;
+  group_members: GroupMembersTable;
   endpoints: EndpointsTable;
   task_groups: TaskGroupsTable;
   tasks: TasksTable;

@@ -3,16 +3,19 @@
  *
  *   none      anybody
  *   signedIn  any live token
- *   endpoint  a Compute token of any client
- *   compute   a Compute token of a client that is not limited to running endpoints
+ *   endpoint  a Compute token of any client or person
+ *   compute   a Compute token of a person, or of a client that is not limited to running endpoints
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import { InvariantError } from '../../base/errors.ts';
 import { COMPUTE_SCOPE } from '../../protocol/rest.ts';
-import type { AccessTokens } from '../auth/access-tokens.ts';
 import type { Caller } from '../auth/caller.ts';
+import type { SignIn } from '../auth/sign-in.ts';
 import { HubError } from '../hub-error.ts';
+
+/** Seconds after which an issuer that could not be asked may be asked again. */
+const RETRY_AFTER_S = 5;
 
 /** What a route needs of its caller. */
 export type RouteAccess = 'none' | 'signedIn' | 'endpoint' | 'compute';
@@ -40,7 +43,7 @@ function unauthenticated(reply: FastifyReply, challenge: string, detail: string)
 }
 
 async function authenticate(
-  tokens: AccessTokens,
+  signIn: Pick<SignIn, 'callerOf'>,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Caller> {
@@ -52,7 +55,12 @@ async function authenticate(
       'this route needs an access token in the Authorization header',
     );
   }
-  const caller = await tokens.callerOf(token);
+  const caller = await signIn.callerOf(token).catch((error: unknown) => {
+    if (error instanceof HubError && error.httpStatus === 503) {
+      reply.raw.setHeader('retry-after', RETRY_AFTER_S);
+    }
+    throw error;
+  });
   if (caller === undefined) {
     throw unauthenticated(
       reply,
@@ -84,14 +92,14 @@ function checkAllowed(caller: Caller, access: RouteAccess): void {
 }
 
 /** Puts the check in front of every route. A route that says nothing needs a full Compute token. */
-export function authenticateRoutes(app: FastifyInstance, tokens: AccessTokens): void {
+export function authenticateRoutes(app: FastifyInstance, signIn: Pick<SignIn, 'callerOf'>): void {
   app.decorateRequest('caller', null);
   app.addHook('onRequest', async (request, reply) => {
     const access = request.routeOptions.config.access ?? 'compute';
     if (access === 'none' || request.is404) {
       return;
     }
-    const caller = await authenticate(tokens, request, reply);
+    const caller = await authenticate(signIn, request, reply);
     checkAllowed(caller, access);
     // One request, one hook: nothing else writes here.
     // eslint-disable-next-line require-atomic-updates

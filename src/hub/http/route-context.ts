@@ -4,10 +4,12 @@ import type { FastifyRequest } from 'fastify';
 import type { Logger } from '../../base/logger.ts';
 import type { AccessTokens } from '../auth/access-tokens.ts';
 import type { ClientRegistry } from '../auth/client-registry.ts';
+import type { SignIn } from '../auth/sign-in.ts';
 import type { BrokerTopology } from '../broker/topology.ts';
 import type { EndpointCatalogue } from '../catalogue/endpoint-catalogue.ts';
 import type { EndpointRegistrar } from '../catalogue/endpoint-registrar.ts';
 import type { FunctionCatalogue } from '../catalogue/function-catalogue.ts';
+import type { SharingServices } from '../groups/sharing-services.ts';
 import type { TaskService } from '../tasks/task-service.ts';
 import { requireUuid } from './identifiers.ts';
 
@@ -33,9 +35,11 @@ export interface RouteContext {
   readonly limits: ApiLimits;
   readonly clients: ClientRegistry;
   readonly tokens: AccessTokens;
+  readonly signIn: SignIn;
   readonly functions: FunctionCatalogue;
   readonly endpoints: EndpointCatalogue;
   readonly registrar: EndpointRegistrar;
+  readonly sharing: SharingServices;
   readonly topology: BrokerTopology;
   readonly tasks: TaskService;
   readonly readiness: () => Promise<Readiness>;

@@ -7,14 +7,16 @@
 import { Type } from '@sinclair/typebox';
 import type { Static, TObject, TProperties, TSchema } from '@sinclair/typebox';
 
+import { DEVICE_GRANT } from '../../protocol/oauth.ts';
 import { HAND_BACK_TASKS_MAX } from '../../protocol/rest.ts';
 
 /** An optional text that may be null. */
-function optionalText(options: { maxLength?: number; format?: 'uuid' } = {}) {
+export function optionalText(options: { maxLength?: number; format?: 'uuid' } = {}) {
   return Type.Optional(Type.Unsafe<string | null>({ type: 'string', nullable: true, ...options }));
 }
 
-function optionalFlag() {
+/** An optional flag that may be null. */
+export function optionalFlag() {
   return Type.Optional(Type.Unsafe<boolean | null>({ type: 'boolean', nullable: true }));
 }
 
@@ -24,7 +26,8 @@ function optionalObject() {
   );
 }
 
-function optionalTexts({ maxItems, format }: { maxItems?: number; format?: 'uuid' } = {}) {
+/** An optional list of texts that may be null. */
+export function optionalTexts({ maxItems, format }: { maxItems?: number; format?: 'uuid' } = {}) {
   return Type.Optional(
     Type.Unsafe<string[] | null>({
       type: 'array',
@@ -36,16 +39,17 @@ function optionalTexts({ maxItems, format }: { maxItems?: number; format?: 'uuid
 }
 
 /** An object that may hold more than is listed. */
-function open<P extends TProperties>(properties: P): TObject<P> {
+export function open<P extends TProperties>(properties: P): TObject<P> {
   return Type.Object(properties, { additionalProperties: true });
 }
 
-const NAME_CHARS_MAX = 256;
+/** Longest name of anything. */
+export const NAME_CHARS_MAX = 256;
 /** Column of the database: a 32-bit integer. */
 const EPOCH_MAX = 2 ** 31 - 1;
 
 /** Formats describe only: what is no UUID is refused with a code of its own (identifiers.ts). */
-const Uuid = Type.String({ format: 'uuid' });
+export const Uuid = Type.String({ format: 'uuid' });
 
 /** Path of a route with an id. */
 export const IdParams = Type.Object({ id: Uuid });
@@ -60,6 +64,9 @@ export const FunctionBody = open({
   description: optionalText(),
   public: optionalFlag(),
   group: optionalText(),
+  searchable: optionalFlag(),
+  container_uuid: optionalText(),
+  function_source: optionalText(),
   ha_endpoint_id: optionalText(),
 });
 /** Body of a function's registration. */
@@ -172,6 +179,10 @@ export const SubmissionBodyV2 = open({
   ),
   task_group_id: optionalText({ format: 'uuid' }),
   create_websocket_queue: optionalFlag(),
+  resource_specification: optionalObject(),
+  user_endpoint_config: optionalObject(),
+  user_runtime: optionalObject(),
+  result_serializers: optionalTexts({ maxItems: 100 }),
 });
 /** Body of a submission on v2. */
 export type SubmissionBodyV2 = Static<typeof SubmissionBodyV2>;
@@ -237,9 +248,23 @@ const clientFields = {
 
 /** Forms of the OAuth endpoints. They are described here and checked by hand, because their refusals have OAuth's shape. */
 export const TokenForm = open({
-  grant_type: Type.Literal('client_credentials'),
+  grant_type: Type.Union(
+    ['client_credentials', 'authorization_code', 'refresh_token', DEVICE_GRANT].map((name) =>
+      Type.Literal(name),
+    ),
+  ),
   scope: Type.Optional(Type.String()),
+  code: Type.Optional(Type.String()),
+  redirect_uri: Type.Optional(Type.String()),
+  code_verifier: Type.Optional(Type.String()),
+  device_code: Type.Optional(Type.String()),
+  refresh_token: Type.Optional(Type.String()),
   ...clientFields,
+});
+/** Form of a device that asks to be let in. */
+export const DeviceForm = open({
+  client_id: Type.String(),
+  scope: Type.Optional(Type.String()),
 });
 /** Form of revocation and introspection. */
 export const TokenActionForm = open({ token: Type.String(), ...clientFields });
@@ -250,6 +275,7 @@ const Token = open({
   resource_server: Type.String(),
   expires_in: Type.Integer(),
   token_type: Type.Literal('Bearer'),
+  refresh_token: Type.Optional(Type.String()),
 });
 
 const Identity = open({ id: Uuid, username: Type.String(), name: Type.String() });
@@ -314,7 +340,27 @@ export const Responses = {
       }),
     ),
   }),
-  token: open({ ...Token.properties, other_tokens: Type.Array(Token) }),
+  token: open({
+    ...Token.properties,
+    id_token: Type.Optional(Type.String()),
+    other_tokens: Type.Array(Token),
+  }),
+  deviceAuthorization: open({
+    device_code: Type.String(),
+    user_code: Type.String(),
+    verification_uri: Type.String(),
+    verification_uri_complete: Type.String(),
+    expires_in: Type.Integer(),
+    interval: Type.Integer(),
+  }),
+  discovery: open({
+    issuer: Type.String(),
+    authorization_endpoint: Type.String(),
+    token_endpoint: Type.String(),
+    jwks_uri: Type.String(),
+    id_token_signing_alg_values_supported: Type.Array(Type.String()),
+  }),
+  keySet: open({ keys: Type.Array(open({ kty: Type.String() })) }),
   introspection: open({ active: Type.Boolean() }),
   userinfo: open({ sub: Uuid, preferred_username: Type.String(), name: Type.String() }),
   identities: open({ identities: Type.Array(Identity) }),

@@ -20,9 +20,15 @@ import type { ListenOptions } from './listeners.ts';
 import { describeRoute, openApiHead } from './openapi.ts';
 import type { RouteContext } from './route-context.ts';
 import { endpointRoutes } from './routes/endpoint-routes.ts';
+import { environmentRoutes } from './routes/environment-routes.ts';
 import { functionRoutes } from './routes/function-routes.ts';
+import { groupRoutes } from './routes/group-routes.ts';
+import { legacyRoutes } from './routes/legacy-routes.ts';
 import { oauthRoutes } from './routes/oauth-routes.ts';
+import { searchIndexRoutes } from './routes/search-index-routes.ts';
+import { searchRoutes } from './routes/search-routes.ts';
 import { serviceRoutes } from './routes/service-routes.ts';
+import { sharingRoutes } from './routes/sharing-routes.ts';
 import { taskRoutes } from './routes/task-routes.ts';
 
 declare module 'fastify' {
@@ -81,7 +87,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   parseJsonBodies(app);
   refuseLargeBodies(app, options.limits.submissionBytesMax);
   logRequests(app, options);
-  authenticateRoutes(app, options.tokens);
+  authenticateRoutes(app, options.signIn);
   await app.register(swagger, {
     openapi: openApiHead(options.version, options.publicUrl),
     transform: describeRoute,
@@ -91,6 +97,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     functionRoutes(scope, options);
     endpointRoutes(scope, options);
     taskRoutes(scope, options);
+    groupRoutes(scope, options);
+    sharingRoutes(scope, options);
+    searchRoutes(scope, options);
+    environmentRoutes(scope, options);
+    legacyRoutes(scope, options);
+    searchIndexRoutes(scope, options);
     await oauthRoutes(scope, options);
   });
   await app.ready();

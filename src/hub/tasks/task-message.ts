@@ -1,11 +1,13 @@
 /** The message that carries a task to its endpoint (protocol.md 5.4). */
 import {
+  ENVIRONMENT_HEADER,
   FUNCTION_UUID_HEADER,
   RESOURCE_SPECIFICATION_HEADER,
   RESULT_SERIALIZERS_HEADER,
   TASK_UUID_HEADER,
 } from '../../protocol/amqp-headers.ts';
 import { packTask } from '../../protocol/messages.ts';
+import type { TaskEnvironment } from '../../protocol/sharing.ts';
 
 /** Options of a submission that travel with each of its tasks. */
 export interface TaskOptions {
@@ -22,6 +24,8 @@ export interface PublishableTask {
   /** Canonical. */
   readonly functionId: string;
   readonly functionCode: string;
+  /** Where the function is to run. */
+  readonly environment?: TaskEnvironment;
   readonly payload: string;
   readonly options: TaskOptions | null;
   /** When the database says it was submitted. */
@@ -41,5 +45,8 @@ export function taskHeaders(task: PublishableTask): Record<string, unknown> {
     [TASK_UUID_HEADER]: task.id,
     ...(resources !== undefined && { [RESOURCE_SPECIFICATION_HEADER]: JSON.stringify(resources) }),
     ...(serializers !== undefined && { [RESULT_SERIALIZERS_HEADER]: [...serializers] }),
+    ...(task.environment !== undefined && {
+      [ENVIRONMENT_HEADER]: JSON.stringify(task.environment),
+    }),
   };
 }

@@ -8,6 +8,7 @@
 import { sql } from 'kysely';
 import type { Kysely } from 'kysely';
 
+import type { EnvironmentType } from '../../protocol/sharing.ts';
 import { taskQueueName } from '../broker/topology-table.ts';
 import type { HubDatabase } from '../db/schema.ts';
 import type { PublishableTask } from './task-message.ts';
@@ -72,15 +73,17 @@ async function withCode(
   page: readonly UnpublishedRow[],
 ): Promise<PublishableTask[]> {
   const functions = await db
-    .selectFrom('functions')
-    .select(['id', 'code'])
-    .where('id', 'in', [...new Set(page.map((row) => row.function_id))])
+    .selectFrom('functions as f')
+    // One that was deleted since was promised to these tasks.
+    .leftJoin('environments as e', 'e.id', 'f.environment_id')
+    .select(['f.id', 'f.code', 'e.id as environment_id', 'e.type', 'e.location'])
+    .where('f.id', 'in', [...new Set(page.map((row) => row.function_id))])
     .execute();
-  const codes = new Map(functions.map(({ id, code }) => [id, code]));
+  const found = new Map(functions.map((row) => [row.id, row]));
   return page.flatMap((row) => {
-    const functionCode = codes.get(row.function_id);
+    const called = found.get(row.function_id);
     // Functions are marked as deleted, never removed, while tasks refer to them.
-    return functionCode === undefined
+    return called === undefined
       ? []
       : [
           {
@@ -88,11 +91,23 @@ async function withCode(
             endpointId: row.endpoint_id,
             queue: taskQueueName({ id: row.endpoint_id, queueSuffix: row.queue_suffix }),
             functionId: row.function_id,
-            functionCode,
+            functionCode: called.code,
+            ...environmentOf(called),
             payload: row.payload,
             options: row.options,
             createdAt: row.created_at,
           },
         ];
   });
+}
+
+function environmentOf(row: {
+  readonly environment_id: string | null;
+  readonly type: EnvironmentType | null;
+  readonly location: string | null;
+}): Pick<PublishableTask, 'environment'> {
+  const { environment_id: id, type, location } = row;
+  return id === null || type === null || location === null
+    ? {}
+    : { environment: { id, type, location } };
 }

@@ -14,6 +14,7 @@ import type { Kysely } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
 import { canonicalUuid } from '../../protocol/messages.ts';
 import type { Submission, SubmissionAccepted, TaskDocument } from '../../protocol/rest.ts';
+import type { TaskEnvironment } from '../../protocol/sharing.ts';
 import { taskQueueName } from '../broker/topology-table.ts';
 import type { BrokerTopology } from '../broker/topology.ts';
 import type { HubDatabase } from '../db/schema.ts';
@@ -27,12 +28,19 @@ import { taskDocument } from './task-document.ts';
 import type { TaskRow } from './task-document.ts';
 import type { PublishableTask, TaskOptions } from './task-message.ts';
 
+/** A function that was checked. */
+export interface SubmittedFunction {
+  readonly id: string;
+  readonly code: string;
+  readonly environment?: TaskEnvironment;
+}
+
 /** A submission whose caller, endpoint and functions were checked. */
 export interface SubmitRequest {
   readonly ownerId: string;
   readonly endpointId: string;
   /** By function id as the caller spelt it. */
-  readonly functionCode: ReadonlyMap<string, { readonly id: string; readonly code: string }>;
+  readonly functionCode: ReadonlyMap<string, SubmittedFunction>;
   readonly submission: Submission;
   readonly idempotency?: { readonly key: string; readonly requestHash: Buffer };
 }
@@ -265,21 +273,25 @@ export function requireStorable(payload: string, index: number, functionId: stri
   }
 }
 
+type CodedTask = NewTask & Pick<PublishableTask, 'functionCode' | 'environment'>;
+
 function newTasks({ submission, functionCode }: SubmitRequest): {
-  tasks: (NewTask & { functionCode: string })[];
+  tasks: CodedTask[];
   idsByFunction: Record<string, string[]>;
 } {
-  const tasks: (NewTask & { functionCode: string })[] = [];
+  const tasks: CodedTask[] = [];
   const idsByFunction: Record<string, string[]> = {};
   for (const [spelt, payloads] of Object.entries(submission.tasks)) {
     const found = functionCode.get(spelt);
     if (found === undefined) {
       throw new HubError(404, 'FUNCTION_NOT_FOUND', `Function ${spelt} could not be found`);
     }
+    const { id: functionId, code, environment } = found;
+    const shared = { functionId, functionCode: code, ...(environment && { environment }) };
     idsByFunction[spelt] = payloads.map((payload, index) => {
       requireStorable(payload, index, spelt);
       const id = randomUUID();
-      tasks.push({ id, functionId: found.id, functionCode: found.code, payload });
+      tasks.push({ id, ...shared, payload });
       return id;
     });
   }

@@ -155,7 +155,7 @@ function addRegistrationRoutes(app: FastifyInstance, context: RouteContext): voi
       if (name === undefined) {
         // Without a name this is no endpoint that registers, but somebody who changes a field of it.
         const warnings = unknownWishes(body);
-        await context.endpoints.change(callerOf(request).id, id, toChanges(body));
+        await context.endpoints.change(callerOf(request), id, toChanges(body));
         return { endpoint_id: id, warnings };
       }
       return await register(
@@ -176,19 +176,19 @@ function addReadingRoutes(app: FastifyInstance, context: RouteContext): void {
       schema: { tags, querystring: EndpointsQuery, response: answers(Responses.endpoints) },
     },
     async (request) =>
-      await context.endpoints.list(callerOf(request).id, request.query.role ?? 'owner'),
+      await context.endpoints.list(callerOf(request), request.query.role ?? 'owner'),
   );
   const schema = { tags, params: IdParams, response: answers(Responses.endpoint) };
   app.get('/v2/endpoints/:id', { config, schema }, async (request: IdRequest) => {
     const id = pathId(request, ID);
-    return await context.endpoints.document(callerOf(request).id, id);
+    return await context.endpoints.document(callerOf(request), id);
   });
   app.get(
     '/v2/endpoints/:id/status',
     { config, schema: { ...schema, response: answers(Responses.endpointStatus) } },
     async (request: IdRequest) => {
       const id = pathId(request, ID);
-      return await context.endpoints.status(callerOf(request).id, id);
+      return await context.endpoints.status(callerOf(request), id);
     },
   );
   app.get(
@@ -196,7 +196,7 @@ function addReadingRoutes(app: FastifyInstance, context: RouteContext): void {
     { config, schema: { ...schema, response: answers(Responses.allowedFunctions) } },
     async (request: IdRequest) => {
       const id = pathId(request, ID);
-      return await context.endpoints.allowedFunctions(callerOf(request).id, id);
+      return await context.endpoints.allowedFunctions(callerOf(request), id);
     },
   );
 }
@@ -210,14 +210,14 @@ function addEndingRoutes(app: FastifyInstance, context: RouteContext): void {
   ] as const) {
     app.post(url, { config, schema: locking }, async (request: IdRequest) => {
       const id = pathId(request, ID);
-      const until = await context.registrar.lock(callerOf(request).id, id);
+      const until = await context.registrar.lock(callerOf(request), id);
       return { endpoint_id: id, lock_expiration_timestamp: shown(until) };
     });
   }
   for (const url of ['/v2/endpoints/:id', '/v3/endpoints/:id']) {
     app.delete(url, { config, schema }, async (request: IdRequest) => {
       const id = pathId(request, ID);
-      await context.registrar.delete(callerOf(request).id, id);
+      await context.registrar.delete(callerOf(request), id);
       return DELETED;
     });
   }
@@ -226,7 +226,7 @@ function addEndingRoutes(app: FastifyInstance, context: RouteContext): void {
     { config, schema: { ...schema, body: HandBackBody, response: answers(Responses.handedBack) } },
     async (request) => {
       const id = pathId(request, ID);
-      await context.endpoints.owned(callerOf(request).id, id);
+      await context.endpoints.owned(callerOf(request), id);
       const { epoch, task_ids: spelt } = request.body;
       const taskIds = spelt.map((taskId) => requireUuid(taskId, 'body/task_ids'));
       const count = await context.tasks.handBack({ endpointId: id, epoch, taskIds });
@@ -238,11 +238,7 @@ function addEndingRoutes(app: FastifyInstance, context: RouteContext): void {
     { config, schema: { ...schema, body: ReleaseBody, response: answers(Responses.released) } },
     async (request) => {
       const id = pathId(request, ID);
-      const isReleased = await context.registrar.release(
-        callerOf(request).id,
-        id,
-        request.body.epoch,
-      );
+      const isReleased = await context.registrar.release(callerOf(request), id, request.body.epoch);
       return { endpoint_id: id, released: isReleased };
     },
   );

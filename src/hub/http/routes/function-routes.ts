@@ -2,7 +2,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 import { packBuffers, SERIALIZERS } from '../../../protocol/serialization.ts';
+import type { Caller } from '../../auth/caller.ts';
+import type { NewFunction } from '../../catalogue/function-catalogue.ts';
+import { auditSharing } from '../../groups/audit.ts';
 import { HubError } from '../../hub-error.ts';
+import { docCommentOf } from '../../search/doc-comment.ts';
 import { callerOf } from '../authentication.ts';
 import { requireUuid } from '../identifiers.ts';
 import { pathId } from '../route-context.ts';
@@ -23,16 +27,8 @@ function packedCode(body: FunctionBody): string {
     : body.function_code;
 }
 
-/** Who asked to share with certain people must not believe that it was done. @throws HubError 404 or 422. */
-function requireNoOtherSharing({ group, ha_endpoint_id: endpoint }: FunctionBody): void {
-  if (typeof group === 'string') {
-    const id = requireUuid(group, 'body/group');
-    throw new HubError(
-      404,
-      'AUTH_GROUP_NOT_FOUND',
-      `Group ${id} could not be found: this hub has no groups; register the function with public, or for yourself`,
-    );
-  }
+/** An endpoint that asks for high assurance must not be taken for one that has it. @throws HubError 422. */
+function requireNoHighAssurance({ ha_endpoint_id: endpoint }: FunctionBody): void {
   if (typeof endpoint === 'string') {
     throw new HubError(
       422,
@@ -40,6 +36,36 @@ function requireNoOtherSharing({ group, ha_endpoint_id: endpoint }: FunctionBody
       'Request payload failed validation: body/ha_endpoint_id: this hub has no high-assurance endpoints',
     );
   }
+}
+
+/** A registration whose group and environment the caller may name. @throws HubError 400, 403, 404 or 422. */
+async function toFunction(
+  { sharing }: RouteContext,
+  caller: Caller,
+  body: FunctionBody,
+): Promise<NewFunction> {
+  requireNoHighAssurance(body);
+  const { group, container_uuid: environment, function_source: source } = body;
+  const groupId = typeof group === 'string' ? requireUuid(group, 'body/group') : undefined;
+  if (groupId !== undefined) {
+    await sharing.access.requireMember(caller, groupId);
+  }
+  const environmentId =
+    typeof environment === 'string' ? requireUuid(environment, 'body/container_uuid') : undefined;
+  if (environmentId !== undefined) {
+    await sharing.environments.read(caller, environmentId);
+  }
+  return {
+    name: body.function_name,
+    code: packedCode(body),
+    description: body.description ?? undefined,
+    doc: typeof source === 'string' ? docCommentOf(source, 'python') : undefined,
+    isPublic: body.public ?? false,
+    sharedWith: groupId === undefined ? [] : [groupId],
+    isSearchable: body.searchable ?? true,
+    environmentId,
+    meta: body.meta ?? body.metadata ?? {},
+  };
 }
 
 /** Adds the routes. */
@@ -50,15 +76,20 @@ export function functionRoutes(app: FastifyInstance, context: RouteContext): voi
       url,
       { schema: { tags, body: FunctionBody, response: answers(Responses.functionRegistered) } },
       async (request) => {
-        const { body } = request;
-        requireNoOtherSharing(body);
-        const id = await context.functions.register(callerOf(request).id, {
-          name: body.function_name,
-          code: packedCode(body),
-          description: body.description ?? undefined,
-          isPublic: body.public ?? false,
-          meta: body.meta ?? body.metadata ?? {},
-        });
+        const caller = callerOf(request);
+        const registration = await toFunction(context, caller, request.body);
+        const id = await context.functions.register(caller.id, registration);
+        const { isPublic, sharedWith } = registration;
+        if (isPublic || sharedWith.length > 0) {
+          const before = { isPublic: false, sharedWith: [] };
+          auditSharing(context.logger, caller, {
+            kind: 'function',
+            id,
+            isPublic,
+            sharedWith,
+            before,
+          });
+        }
         return { function_uuid: id };
       },
     );
@@ -66,12 +97,12 @@ export function functionRoutes(app: FastifyInstance, context: RouteContext): voi
   const schema = { tags, params: IdParams, response: answers(Responses.function) };
   app.get('/v2/functions/:id', { schema }, async (request: IdRequest) => {
     const id = pathId(request, 'the function id');
-    return await context.functions.document(callerOf(request).id, id);
+    return await context.functions.document(callerOf(request), id);
   });
   const deletion = { ...schema, response: answers(Responses.deleted) };
   app.delete('/v2/functions/:id', { schema: deletion }, async (request: IdRequest) => {
     const id = pathId(request, 'the function id');
-    await context.functions.delete(callerOf(request).id, id);
+    await context.functions.delete(callerOf(request), id);
     return DELETED;
   });
 }

@@ -1,6 +1,11 @@
 /**
- * The authorization server as far as clients with a secret need it (protocol.md 2.5, 2.8): the client credentials grant,
- * who am I, revocation and introspection. docs/adr/0001-own-token-endpoint.md says why this is our own.
+ * The token endpoint and what belongs to it, for clients with a secret and for applications that people sign in with (protocol.md
+ * 2.5 to 2.8). docs/adr/0001 and 0002 say why this is our own.
+ *
+ *   client_credentials   a client, with its secret                  access tokens
+ *   authorization_code   an application, with a code and PKCE       access and refresh tokens, id_token
+ *   device_code          an application whose person is elsewhere   the same
+ *   refresh_token        an application                             one access token and the next refresh token
  */
 import formbody from '@fastify/formbody';
 import { Type } from '@sinclair/typebox';
@@ -8,28 +13,31 @@ import type { TSchema } from '@sinclair/typebox';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import { canonicalUuid } from '../../../protocol/messages.ts';
+import { DEVICE_GRANT } from '../../../protocol/oauth.ts';
+import type { DeviceAuthorization, PersonTokenResponse } from '../../../protocol/oauth.ts';
 import type { TokenResponse } from '../../../protocol/rest.ts';
+import { requireApp } from '../../auth/apps.ts';
+import type { NewLogin } from '../../auth/authorization-codes.ts';
 import { presentedCredentials } from '../../auth/client-authentication.ts';
 import type { Client } from '../../auth/client-registry.ts';
 import { OAuthError } from '../../auth/oauth-error.ts';
-import { groupScopes } from '../../auth/scopes.ts';
-import { callerOf } from '../authentication.ts';
+import { grantedScopes } from '../../auth/person-logins.ts';
+import { publicOrigin } from '../public-origin.ts';
 import type { RouteContext } from '../route-context.ts';
 import {
   answers,
+  DeviceForm,
   ErrorResponse,
-  IdentitiesQuery,
   OAuthErrorResponse,
   Responses,
   TokenActionForm,
   TokenForm,
 } from '../schemas.ts';
+import { identityRoutes } from './identity-routes.ts';
+import { DEVICE_PAGE_PATH, signInPages } from './sign-in-pages.ts';
 
 type Form = Readonly<Record<string, unknown>>;
 type FormRequest = FastifyRequest<{ Body: Form | undefined }>;
-
-/** Most ids that one question for identities may name. */
-const IDENTITIES_MAX = 100;
 
 /** Adds the routes. */
 export async function oauthRoutes(app: FastifyInstance, context: RouteContext): Promise<void> {
@@ -38,7 +46,8 @@ export async function oauthRoutes(app: FastifyInstance, context: RouteContext): 
     scope.setErrorHandler(answerOAuthError);
     addTokenRoutes(scope, context);
   });
-  addIdentityRoutes(app, context);
+  identityRoutes(app, context);
+  await signInPages(app, context);
 }
 
 async function authenticateClient(context: RouteContext, request: FormRequest): Promise<Client> {
@@ -50,31 +59,104 @@ async function authenticateClient(context: RouteContext, request: FormRequest): 
   return client;
 }
 
-function tokenField(request: FormRequest): string {
-  const token = request.body?.['token'];
-  if (typeof token !== 'string') {
-    throw new OAuthError('invalid_request', 'the form field token is missing');
-  }
-  return token;
+/** The id of whoever asks: a client that proves it, or an application, which cannot. */
+async function requesterId(context: RouteContext, request: FormRequest): Promise<string> {
+  const { client_id: clientId, client_secret: secret } = request.body ?? {};
+  const isApp =
+    request.headers.authorization === undefined && secret === undefined && clientId !== undefined;
+  return isApp ? requireApp(clientId).id : (await authenticateClient(context, request)).id;
 }
 
-async function grant(context: RouteContext, request: FormRequest): Promise<TokenResponse> {
-  const client = await authenticateClient(context, request);
-  const { grant_type: grantType, scope } = request.body ?? {};
-  if (grantType !== 'client_credentials') {
-    throw new OAuthError(
-      'unsupported_grant_type',
-      'this hub knows the client_credentials grant only; create a client with `hub client create` and sign in with its secret',
-    );
+function field(request: FormRequest, name: string): string {
+  const value = request.body?.[name];
+  if (typeof value !== 'string') {
+    throw new OAuthError('invalid_request', `the form field ${name} is missing or was sent twice`);
   }
-  if (scope !== undefined && typeof scope !== 'string') {
-    throw new OAuthError('invalid_request', 'the form field scope was sent more than once');
+  return value;
+}
+
+function scopeField(request: FormRequest): string {
+  return request.body?.['scope'] === undefined ? '' : field(request, 'scope');
+}
+
+async function grant(
+  context: RouteContext,
+  request: FormRequest,
+): Promise<TokenResponse | PersonTokenResponse> {
+  const { signIn } = context;
+  const grantType = request.body?.['grant_type'];
+  switch (grantType) {
+    case 'client_credentials': {
+      const client = await authenticateClient(context, request);
+      const groups = grantedScopes(scopeField(request));
+      const [first, ...others] = await context.tokens.issue({ clientId: client.id }, groups);
+      return { ...first, other_tokens: others };
+    }
+    case 'authorization_code': {
+      const appId = requireApp(request.body?.['client_id']).id;
+      const login = await signIn.codes.exchange({
+        appId,
+        code: field(request, 'code'),
+        redirectUri: field(request, 'redirect_uri'),
+        codeVerifier: field(request, 'code_verifier'),
+      });
+      return await withIdToken(context, request, appId, login);
+    }
+    case DEVICE_GRANT: {
+      const appId = requireApp(request.body?.['client_id']).id;
+      const login = await signIn.devices.exchange(field(request, 'device_code'), appId);
+      return await withIdToken(context, request, appId, login);
+    }
+    case 'refresh_token': {
+      const appId = requireApp(request.body?.['client_id']).id;
+      return await signIn.logins.refresh(field(request, 'refresh_token'), appId);
+    }
+    default:
+      // Who asks comes first: strangers are told no more.
+      await requesterId(context, request);
+      throw new OAuthError(
+        'unsupported_grant_type',
+        `this hub knows the grants client_credentials, authorization_code, refresh_token and ${DEVICE_GRANT}`,
+      );
   }
-  const requested = groupScopes(scope ?? '');
-  if ('unknown' in requested) {
-    throw new OAuthError('invalid_scope', `unknown scope: ${requested.unknown.slice(0, 200)}`);
+}
+
+/** Says who signed in to an application that asked for `openid`. */
+async function withIdToken(
+  { signIn }: RouteContext,
+  request: FastifyRequest,
+  appId: string,
+  { tokens, personId, nonce }: NewLogin,
+): Promise<PersonTokenResponse> {
+  const scopes = [tokens, ...tokens.other_tokens].flatMap(({ scope }) => scope.split(' '));
+  const person = scopes.includes('openid') ? await signIn.people.find(personId) : undefined;
+  if (person === undefined) {
+    return tokens;
   }
-  return await context.tokens.issue(client.id, requested.groups);
+  const issuer = publicOrigin(signIn.publicUrl, request);
+  return {
+    ...tokens,
+    id_token: await signIn.idTokens.sign({ issuer, person, appId, nonce }),
+  };
+}
+
+async function authorizeDevice(
+  { signIn }: RouteContext,
+  request: FormRequest,
+): Promise<DeviceAuthorization> {
+  const app = requireApp(request.body?.['client_id']);
+  const scope = scopeField(request);
+  const scopes = grantedScopes(scope).flatMap((group) => group.scopes);
+  const asked = await signIn.devices.ask(app.id, scopes.join(' '));
+  const page = publicOrigin(signIn.publicUrl, request) + DEVICE_PAGE_PATH;
+  return {
+    device_code: asked.deviceCode,
+    user_code: asked.userCode,
+    verification_uri: page,
+    verification_uri_complete: `${page}?user_code=${asked.userCode}`,
+    expires_in: asked.expiresInS,
+    interval: asked.intervalS,
+  };
 }
 
 function addTokenRoutes(app: FastifyInstance, context: RouteContext): void {
@@ -101,28 +183,41 @@ function addTokenRoutes(app: FastifyInstance, context: RouteContext): void {
       return await grant(context, request);
     },
   );
+  app.post(
+    '/v2/oauth2/device_authorization',
+    { config, schema: schema(DeviceForm, Responses.deviceAuthorization) },
+    async (request: FormRequest, reply) => {
+      reply.raw.setHeader('cache-control', 'no-store');
+      return await authorizeDevice(context, request);
+    },
+  );
   const described = { config, schema: schema(TokenActionForm, Responses.introspection) };
   app.post('/v2/oauth2/token/revoke', described, async (request: FormRequest) => {
-    const client = await authenticateClient(context, request);
-    await context.tokens.revoke(tokenField(request), client.id);
+    const requester = await requesterId(context, request);
+    const token = field(request, 'token');
+    await context.tokens.revoke(token, requester);
+    await context.signIn.logins.revoke(token, requester);
     return { active: false };
   });
   app.post('/v2/oauth2/token/introspect', described, async (request: FormRequest) => {
     await authenticateClient(context, request);
-    const description = await context.tokens.describe(tokenField(request));
-    return description === undefined
-      ? { active: false }
-      : {
-          active: true,
-          client_id: description.clientId,
-          sub: description.clientId,
-          username: usernameOf(description.clientId),
-          name: description.name,
-          scope: description.scope,
-          aud: [description.resourceServer],
-          token_type: 'Bearer',
-          exp: description.expiresAtS,
-        };
+    const description = await context.tokens.describe(field(request, 'token'));
+    if (description === undefined) {
+      return { active: false };
+    }
+    const { caller } = description;
+    return {
+      active: true,
+      client_id: description.clientId,
+      sub: caller.id,
+      username: caller.username,
+      name: caller.name,
+      email: caller.email,
+      scope: Array.from(caller.scopes).join(' '),
+      aud: [description.resourceServer],
+      token_type: 'Bearer',
+      exp: description.expiresAtS,
+    };
   });
 }
 
@@ -142,52 +237,4 @@ function answerOAuthError(
     .code(error.httpStatus)
     .header('cache-control', 'no-store')
     .send({ error: error.error, error_description: error.message });
-}
-
-function usernameOf(id: string): string {
-  return `${id}@clients.outpost`;
-}
-
-function identityDocument(id: string, name: string): Record<string, unknown> {
-  return {
-    id,
-    username: usernameOf(id),
-    name,
-    email: null,
-    organization: null,
-    identity_type: 'login',
-    status: 'used',
-  };
-}
-
-function addIdentityRoutes(app: FastifyInstance, context: RouteContext): void {
-  const config = { access: 'signedIn' } as const;
-  app.get(
-    '/v2/oauth2/userinfo',
-    { config, schema: { tags: ['oauth'], response: answers(Responses.userinfo) } },
-    (request) => {
-      const { id, name } = callerOf(request);
-      const claims = { sub: id, preferred_username: usernameOf(id), name, email: null };
-      return { ...claims, identity_set: [{ ...claims, username: usernameOf(id) }] };
-    },
-  );
-  app.get<{ Querystring: IdentitiesQuery }>(
-    '/v2/api/identities',
-    {
-      config,
-      schema: {
-        tags: ['oauth'],
-        querystring: IdentitiesQuery,
-        response: answers(Responses.identities),
-      },
-    },
-    async (request) => {
-      const wanted = [
-        ...(request.query.ids?.split(',') ?? []),
-        ...(request.query.usernames?.split(',').map((name) => name.split('@', 1)[0] ?? '') ?? []),
-      ].flatMap((text) => canonicalUuid(text.trim()) ?? []);
-      const clients = await context.clients.find(wanted.slice(0, IDENTITIES_MAX));
-      return { identities: clients.map(({ id, name }) => identityDocument(id, name)) };
-    },
-  );
 }

@@ -4,8 +4,11 @@ import type { FastifyInstance } from 'fastify';
 import type { RouteContext } from '../route-context.ts';
 import { answers, Responses, VersionQuery } from '../schemas.ts';
 
-/** Oldest clients that speak the routes of this API (PEP 440); older ones are told to upgrade by their own check. */
-const MIN_SDK_VERSION = '3.0.0';
+/**
+ * Oldest clients that speak the routes of this API (PEP 440); older ones are told to upgrade by their own check. funcX counted its SDK
+ * before globus-compute-sdk began with 2.0.
+ */
+const MIN_SDK_VERSION = '1.0.0';
 const MIN_ENDPOINT_VERSION = '3.0.0';
 
 /** Adds the routes. */

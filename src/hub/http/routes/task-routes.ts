@@ -11,10 +11,14 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 import { TASK_PACKED_BYTES_MAX } from '../../../protocol/limits.ts';
 import type { Submission, SubmissionAccepted, TaskDocument } from '../../../protocol/rest.ts';
+import type { TaskEnvironment } from '../../../protocol/sharing.ts';
+import type { Caller } from '../../auth/caller.ts';
 import { checkSerializers } from '../../catalogue/endpoint-allowlists.ts';
+import type { EndpointAccess } from '../../catalogue/endpoint-catalogue.ts';
+import { auditRefusal } from '../../groups/audit.ts';
 import { HubError } from '../../hub-error.ts';
 import { requireStorable } from '../../tasks/task-service.ts';
-import type { SubmitRequest } from '../../tasks/task-service.ts';
+import type { SubmitRequest, SubmittedFunction } from '../../tasks/task-service.ts';
 import { callerOf } from '../authentication.ts';
 import { requireUuid } from '../identifiers.ts';
 import { pathId } from '../route-context.ts';
@@ -64,7 +68,21 @@ function present<K extends string, V>(key: K, value: V | null | undefined): Part
 /** Checks everything about a submission, without effects. @throws HubError 400, 403, 404, 413 or 422. */
 async function checkSubmission(
   context: RouteContext,
-  callerId: string,
+  caller: Caller,
+  endpointId: string,
+  submission: Submission,
+): Promise<SubmitRequest> {
+  try {
+    return await checkedSubmission(context, caller, endpointId, submission);
+  } catch (error) {
+    auditRefusal(context.logger, caller, endpointId, error);
+    throw error;
+  }
+}
+
+async function checkedSubmission(
+  context: RouteContext,
+  caller: Caller,
   endpointId: string,
   submission: Submission,
 ): Promise<SubmitRequest> {
@@ -79,9 +97,9 @@ async function checkSubmission(
       `the submission holds ${count} tasks, more than the ${context.limits.submissionTasksMax} allowed; split it`,
     );
   }
-  const endpoint = await context.endpoints.usable(callerId, endpointId);
-  const callable = await context.functions.callable(callerId, [...new Set(idOf.values())]);
-  const functionCode = new Map<string, { id: string; code: string }>();
+  const endpoint = await context.endpoints.usable(caller, endpointId);
+  const callable = await context.functions.callable(caller, [...new Set(idOf.values())]);
+  const functionCode = new Map<string, SubmittedFunction>();
   for (const [spelt, id] of idOf) {
     if (endpoint.allowedFunctions?.has(id) === false) {
       throw new HubError(
@@ -90,13 +108,30 @@ async function checkSubmission(
         `Function ${id} is not permitted on endpoint ${endpointId}; its owner allows only certain functions`,
       );
     }
-    const code = callable.get(id)?.code ?? '';
+    const { code, environment } = callable.get(id) ?? { code: '', environment: undefined };
+    checkEnvironment(endpoint, id, environment);
     const payloads = submission.tasks[spelt] ?? [];
     checkPayloads(spelt, code, payloads);
     checkSerializers(endpoint.allowedSerializers, spelt, code, payloads);
-    functionCode.set(spelt, { id, code });
+    functionCode.set(spelt, { id, code, ...(environment !== undefined && { environment }) });
   }
-  return { ownerId: callerId, endpointId, functionCode, submission };
+  return { ownerId: caller.id, endpointId, functionCode, submission };
+}
+
+/** A function must not run outside of its environment, unknown to who called it: an agent says which kinds it has. @throws HubError 422. */
+function checkEnvironment(
+  { id, environmentTypes }: EndpointAccess,
+  functionId: string,
+  environment: TaskEnvironment | undefined,
+): void {
+  if (environment !== undefined && !environmentTypes.has(environment.type)) {
+    throw new HubError(
+      422,
+      'SEMANTICALLY_INVALID',
+      `Function ${functionId} runs in environment ${environment.id} of type ${environment.type}, and endpoint ${id} has ${environmentTypes.size === 0 ? 'no environments' : `only ${[...environmentTypes].join(', ')}`}; ` +
+        'ask its operator to allow such environments, or register the function without one',
+    );
+  }
 }
 
 /** A character of a JSON text takes this much at most: an escape. */
@@ -128,12 +163,12 @@ function checkPayloads(functionId: string, code: string, payloads: readonly stri
 /** Checks a submission and hands it to the task service. @throws HubError 400, 403, 404, 413 or 422. */
 async function submitTasks(
   context: RouteContext,
-  callerId: string,
+  caller: Caller,
   endpointId: string,
   submission: Submission,
   idempotency?: SubmitRequest['idempotency'],
 ): Promise<SubmissionAccepted> {
-  const request = await checkSubmission(context, callerId, endpointId, submission);
+  const request = await checkSubmission(context, caller, endpointId, submission);
   return await context.tasks.submit({
     ...request,
     ...(idempotency === undefined ? {} : { idempotency }),
@@ -179,7 +214,7 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
       const submission = toSubmission(request.body);
       return await submitTasks(
         context,
-        callerOf(request).id,
+        callerOf(request),
         id,
         submission,
         idempotencyOf(request, id),
@@ -188,13 +223,24 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
   );
   app.post<{ Body: SubmissionBodyV2 }>(
     '/v2/submit',
-    { schema: { tags, body: SubmissionBodyV2, response: answers(Responses.submittedV2) } },
-    async (request) =>
-      await submitV2(request.body, {
+    {
+      schema: {
+        tags,
+        headers: SubmissionHeaders,
+        body: SubmissionBodyV2,
+        response: answers(Responses.submittedV2),
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      return await submitV2(request.body, {
         check: async (endpointId, submission) =>
-          await checkSubmission(context, callerOf(request).id, endpointId, submission),
+          await checkSubmission(context, caller, endpointId, submission),
         submit: async (checked) => await context.tasks.submit(checked),
-      }),
+        idempotency: idempotencyOf(request, 'v2'),
+        callerId: caller.id,
+      });
+    },
   );
 }
 

@@ -1,0 +1,27 @@
+/** `hub user`: the group of its commands. */
+import { defineGroup } from '../command-line.ts';
+
+/** The group. */
+export const user = defineGroup([
+  {
+    command: 'create <username>',
+    summary: 'Add a person who signs in with a password',
+    load: async () => (await import('./user-create.ts')).userCreate,
+  },
+  {
+    command: 'list',
+    summary: 'List the people',
+    load: async () => (await import('./user-list.ts')).userList,
+  },
+  {
+    command: 'disable <user>',
+    summary:
+      'Shut a person out, by id or username, and end their logins; --undo lets them in again',
+    load: async () => (await import('./user-disable.ts')).userDisable,
+  },
+  {
+    command: 'password <user>',
+    summary: 'Give a person a new password and end their logins',
+    load: async () => (await import('./user-password.ts')).userPassword,
+  },
+]);

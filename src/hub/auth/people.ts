@@ -1,0 +1,242 @@
+/**
+ * People: those whom the hub signs in with a password, and those whom another issuer vouches for.
+ *
+ * A username of the hub's own has no @ in it, and one of another issuer always ends with that issuer's domain: no issuer can
+ * name somebody of another one. Disabling a person, or giving a new password, ends all of their logins.
+ */
+import { randomUUID } from 'node:crypto';
+
+import type { Kysely, Selectable } from 'kysely';
+
+import { ConflictError, ProtocolError } from '../../base/errors.ts';
+import { isUniqueViolation } from '../db/postgres-errors.ts';
+import type { HubDatabase, PeopleTable } from '../db/schema.ts';
+import { ABSENT_SECRET_HASH, hashSecret, verifySecret } from './secret-hash.ts';
+
+/** Somebody known to the hub. */
+export interface Person {
+  readonly id: string;
+  readonly username: string;
+  readonly name: string;
+  readonly email: string | null;
+  readonly issuer: string | null;
+  readonly isDisabled: boolean;
+  readonly createdAt: Date;
+}
+
+/** A person to be made. */
+export interface NewPerson {
+  readonly username: string;
+  readonly password: string;
+  /** @defaultValue the username */
+  readonly name?: string;
+  readonly email?: string;
+}
+
+/** Whom a token of another issuer is about. */
+export interface ForeignIdentity {
+  readonly issuer: string;
+  readonly subject: string;
+  /** With the domain of the issuer. */
+  readonly username: string;
+  readonly name: string;
+  readonly email: string | null;
+}
+
+/** Shortest password: below this, guessing is feasible even against the limits on attempts. */
+export const PASSWORD_CHARS_MIN = 10;
+/** Longest: hashing takes time in its length. */
+const PASSWORD_BYTES_MAX = 1024;
+const USERNAME_PATTERN = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/;
+
+/** Why a text cannot be a username of the hub's own, or undefined. */
+export function usernameProblem(username: string): string | undefined {
+  return USERNAME_PATTERN.test(username)
+    ? undefined
+    : 'a username has 1 to 64 lower-case letters, digits, dots, hyphens and underscores, and begins and ends with a letter or digit';
+}
+
+/** Why a text cannot be a password, or undefined. */
+export function passwordProblem(password: string): string | undefined {
+  if (Array.from(password).length < PASSWORD_CHARS_MIN) {
+    return `a password has at least ${PASSWORD_CHARS_MIN} characters`;
+  }
+  if (password.trim() !== password) {
+    return 'a password does not begin or end with white space: it would be lost where it is typed';
+  }
+  return Buffer.byteLength(password) > PASSWORD_BYTES_MAX
+    ? `a password has at most ${PASSWORD_BYTES_MAX} bytes`
+    : undefined;
+}
+
+/** The table of people. */
+export class PeopleRegistry {
+  readonly #db: Kysely<HubDatabase>;
+
+  constructor(db: Kysely<HubDatabase>) {
+    this.#db = db;
+  }
+
+  /** Adds somebody. @throws ProtocolError ENVELOPE_INVALID; ConflictError PRECONDITION_FAILED when the username is taken. */
+  async create(person: NewPerson): Promise<Person> {
+    const { username, password } = person;
+    check(usernameProblem(username) ?? passwordProblem(password));
+    try {
+      const row = await this.#db
+        .insertInto('people')
+        .values({
+          id: randomUUID(),
+          username,
+          name: person.name ?? username,
+          email: person.email ?? null,
+          password_hash: await hashSecret(password),
+          issuer: null,
+          subject: null,
+        })
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return toPerson(row);
+    } catch (error) {
+      if (isUniqueViolation(error)) {
+        throw new ConflictError(
+          'PRECONDITION_FAILED',
+          `a person with the username ${username} exists already; choose another, or give a new password with \`hub user password ${username}\`.`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }
+  }
+
+  /** Everybody, by username. */
+  async list(): Promise<Person[]> {
+    const rows = await this.#db.selectFrom('people').selectAll().orderBy('username').execute();
+    return rows.map(toPerson);
+  }
+
+  /** The person behind an id or a username. */
+  async find(idOrUsername: string): Promise<Person | undefined> {
+    const row = await this.#db
+      .selectFrom('people')
+      .selectAll()
+      .where((eb) =>
+        eb.or([
+          eb(eb.cast('id', 'text'), '=', idOrUsername.toLowerCase()),
+          eb('username', '=', idOrUsername),
+        ]),
+      )
+      .executeTakeFirst();
+    return row && toPerson(row);
+  }
+
+  /** Shuts somebody out, or lets them in again; false when there is no such person. */
+  async setDisabled(id: string, isDisabled: boolean): Promise<boolean> {
+    return await this.#db.transaction().execute(async (transaction) => {
+      const row = await transaction
+        .updateTable('people')
+        .set({ disabled: isDisabled })
+        .where('id', '=', id)
+        .returning('id')
+        .executeTakeFirst();
+      if (row !== undefined && isDisabled) {
+        await transaction.deleteFrom('logins').where('person_id', '=', id).execute();
+        // A hub takes the person's rights at the broker away, as it does for a client that was deleted; none need run now.
+        await transaction
+          .insertInto('revoked_clients')
+          .values({ id })
+          .onConflict((conflict) => conflict.doNothing())
+          .execute();
+      }
+      return row !== undefined;
+    });
+  }
+
+  /** Gives a new password and ends all logins. @throws ProtocolError ENVELOPE_INVALID; ConflictError for whom another issuer signs in. */
+  async setPassword(person: Person, password: string): Promise<void> {
+    check(passwordProblem(password));
+    if (person.issuer !== null) {
+      throw new ConflictError(
+        'PRECONDITION_FAILED',
+        `${person.username} signs in at ${person.issuer}; the password is changed there.`,
+      );
+    }
+    const hash = await hashSecret(password);
+    await this.#db.transaction().execute(async (transaction) => {
+      await transaction
+        .updateTable('people')
+        .set({ password_hash: hash })
+        .where('id', '=', person.id)
+        .execute();
+      await transaction.deleteFrom('logins').where('person_id', '=', person.id).execute();
+    });
+  }
+
+  /** The person when the password is right and nobody shut them out. Takes as long for a username that does not exist. */
+  async authenticate(username: string, password: string): Promise<Person | undefined> {
+    const row = await this.#db
+      .selectFrom('people')
+      .selectAll()
+      .where('username', '=', username)
+      .executeTakeFirst();
+    if (Buffer.byteLength(password) > PASSWORD_BYTES_MAX) {
+      return undefined;
+    }
+    const isRight = await verifySecret(password, row?.password_hash ?? ABSENT_SECRET_HASH);
+    if (!isRight || row === undefined || row.disabled) {
+      return undefined;
+    }
+    return row.password_hash === null ? undefined : toPerson(row);
+  }
+
+  /** The person whom another issuer vouches for; made the first time, and kept as the issuer describes them. */
+  async recognise(identity: ForeignIdentity): Promise<Person> {
+    const { issuer, subject, username, name, email } = identity;
+    const known = await this.#db
+      .selectFrom('people')
+      .selectAll()
+      .where('issuer', '=', issuer)
+      .where('subject', '=', subject)
+      .executeTakeFirst();
+    if (known?.username === username && known.name === name && known.email === email) {
+      return toPerson(known);
+    }
+    try {
+      const row = await this.#db
+        .insertInto('people')
+        .values({ id: randomUUID(), password_hash: null, ...identity })
+        .onConflict((conflict) =>
+          conflict.columns(['issuer', 'subject']).doUpdateSet({ username, name, email }),
+        )
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return toPerson(row);
+    } catch (error) {
+      if (isUniqueViolation(error)) {
+        throw new ConflictError(
+          'PRECONDITION_FAILED',
+          `${issuer} calls two people ${username}; the claim that usernames are taken from must be unique.`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }
+  }
+}
+
+function check(problem: string | undefined): void {
+  if (problem !== undefined) {
+    throw new ProtocolError('ENVELOPE_INVALID', problem);
+  }
+}
+
+function toPerson(row: Selectable<PeopleTable>): Person {
+  return {
+    id: row.id,
+    username: row.username,
+    name: row.name,
+    email: row.email,
+    issuer: row.issuer,
+    isDisabled: row.disabled,
+    createdAt: row.created_at,
+  };
+}
