@@ -19,6 +19,7 @@ import { measureIdle } from './sections/idle.ts';
 import { measureProfile } from './sections/profile.ts';
 import { measureQueued } from './sections/queued.ts';
 import { measureReconnect } from './sections/reconnect.ts';
+import { measureSearch } from './sections/search.ts';
 import { measureStart } from './sections/start.ts';
 import { Site } from './site.ts';
 import { markdownTable, terminalTable } from './table.ts';
@@ -56,6 +57,7 @@ async function measure(options: BenchOptions): Promise<Report> {
       ...(wants.has('start') && { start: await measureStart(context) }),
       ...(wants.has('idle') && { idle: await measureIdle(context) }),
       ...(wants.has('hub') && { hub: await measureHub(context) }),
+      ...(wants.has('search') && { search: await measureSearch(context) }),
       ...(DIRECT_SECTIONS.some((name) => wants.has(name)) && (await measureDirect(context))),
       ...(wants.has('reconnect') && { reconnect: await measureReconnect(context) }),
       ...(wants.has('queued') && { queued: await measureQueued(context) }),

@@ -65,6 +65,10 @@ export const openJournal: typeof openRealJournal = async ({ directory }) => {
       return STATS;
     },
     onFullChange: () => undefined,
+    compact: async () => {
+      await DURABLE;
+      return 0;
+    },
     close: async () => {
       await DURABLE;
     },

@@ -8,6 +8,7 @@ export const SECTIONS = [
   'start',
   'idle',
   'hub',
+  'search',
   'echo',
   'javascript',
   'python',

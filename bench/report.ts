@@ -91,6 +91,8 @@ export interface Report {
     readonly python:
       (HubThroughput & { readonly sdkVersion: string }) | { readonly skipped: string };
   };
+  /** Queries for functions over HTTP, one at a time. */
+  readonly search?: { readonly functions: number; readonly p50Ms: number; readonly p99Ms: number };
   readonly start?: { readonly readyMs: number; readonly runs: readonly number[] };
   readonly reconnect?: { readonly consumingMs: number; readonly runs: readonly number[] };
   readonly idle?: {

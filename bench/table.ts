@@ -38,6 +38,7 @@ export function rows(report: Report): Row[] {
     queued,
     journal,
     globus,
+    search,
   } = report;
   return [
     ...when(echo, (it) => [
@@ -84,6 +85,15 @@ export function rows(report: Report): Row[] {
       ...('skipped' in it.python
         ? [plain('globus-compute-sdk through the hub', `not run: ${it.python.skipped}`)]
         : [hubRow(`globus-compute-sdk ${it.python.sdkVersion} through the hub`, it.python)]),
+    ]),
+    ...when(search, (it) => [
+      {
+        what: `search over ${it.functions} functions, p50 / p99`,
+        found: `${it.p50Ms} / ${it.p99Ms} ms`,
+        target: 'p99 < 100 ms',
+        isMet: it.p99Ms < 100,
+        aim: '< 50 ms',
+      },
     ]),
     ...when(globus, (it) =>
       Object.entries(it).flatMap(([name, engine]) => globusRows(name, engine)),

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { sleep, systemClock } from '../src/base/clock.ts';
 import { errorText } from '../src/base/errors.ts';
 import { Client, ComputeError, Executor } from '../src/sdk/index.ts';
-import type { RegisteredFunction, TaskOutcome } from '../src/sdk/index.ts';
+import type { RegisteredFunction, TaskRecord } from '../src/sdk/index.ts';
 import { HISTORY_FILES, HistoryWriter } from './history.ts';
 import type { Answer, Outcome, WorkloadRecord } from './history.ts';
 import { seededRandom } from './seeded-random.ts';
@@ -47,7 +47,11 @@ class Workload {
     this.#plan = plan;
     this.#history = new HistoryWriter(join(plan.directory, HISTORY_FILES.workload));
     this.#random = seededRandom(plan.seed);
-    this.#client = new Client({ hubUrl: plan.hubUrl });
+    this.#client = new Client({
+      hubUrl: plan.hubUrl,
+      throttlingEnabled: false,
+      resultCacheBytes: 0,
+    });
     const shared = { client: this.#client, endpointId: plan.endpointId };
     this.#executors = {
       once: new Executor(shared),
@@ -172,15 +176,15 @@ class Workload {
     }
     const askedAt = Date.now();
     try {
-      const outcomes = await this.#client.getBatchResult(taskIds);
+      const records = await this.#client.getBatchResult(taskIds);
       const at = Date.now();
       this.#history.write(
-        ...[...outcomes].map(([taskId, outcome]): Answer => ({
+        ...[...records].map(([taskId, record]): Answer => ({
           type: 'answer',
           askedAt,
           at,
           taskId,
-          outcome: answered(outcome),
+          outcome: answered(record),
         })),
       );
     } catch (error) {
@@ -190,15 +194,13 @@ class Workload {
   }
 }
 
-function answered(outcome: TaskOutcome): Answer['outcome'] {
-  switch (outcome.status) {
-    case 'pending':
-      return { status: 'pending' };
-    case 'success':
-      return { status: 'value', value: JSON.stringify(outcome.value) };
-    case 'failed':
-      return failure(outcome.error);
+function answered(record: TaskRecord): Answer['outcome'] {
+  if (record.pending) {
+    return { status: 'pending' };
   }
+  return record.status === 'success'
+    ? { status: 'value', value: JSON.stringify(record.result) }
+    : failure(record.exception);
 }
 
 function failure(error: unknown): Outcome {

@@ -2,7 +2,12 @@
  * What the agent needs to be told, as a slice of the configuration: the agent itself reads no file and no environment.
  * Sizes are in bytes or characters, times in milliseconds.
  */
+import type { LogControl } from '../base/logger.ts';
 import type { TokenSource } from '../transport/oauth/client-credentials.ts';
+import type { ModeRecord } from './agent-mode.ts';
+import type { ListenTarget } from './health/http-listener.ts';
+import type { SettingsReading } from './live-settings.ts';
+import type { TaskLogBounds } from './task-logs/task-log-files.ts';
 
 /** Settings of one agent. */
 export interface AgentOptions {
@@ -31,6 +36,18 @@ export interface AgentOptions {
   readonly javascriptHeapMb: number;
   readonly pythonInterpreters: number;
   readonly python: string;
+  /** Who starts the worker host: this agent, or a unit of the service manager. */
+  readonly workerHost?: 'child' | 'unit';
+  /** Directory in which the agent and a worker host that is a unit of its own meet. */
+  readonly workerSocketDirectory?: string;
+  /** Niceness of the workers, 0 to 19; not set: that of the agent. */
+  readonly workerNice?: number;
+  /** Address space of one Python interpreter; 0 or not set: no limit. */
+  readonly workerMemoryMb?: number;
+  /** What tells that this host has a batch scheduler, for which there may be no workers. */
+  readonly batchScheduler?: string;
+  /** What the operator should know about the settings, in whole sentences. */
+  readonly notices?: readonly string[];
   /** Tasks that are held beyond those that run. */
   readonly reserve: number;
   readonly heartbeatPeriodMs: number;
@@ -50,7 +67,28 @@ export interface AgentOptions {
   readonly allowedFunctions?: readonly string[];
   /** Identifiers of the only serializers that are accepted; undefined means all. */
   readonly allowedSerializers?: readonly string[];
+  /** Heartbeats without work after which the agent stops; 0: never. */
+  readonly idleHeartbeatsSoft: number;
+  /** As that, while there was no work yet or something hangs; 0: never. */
+  readonly idleHeartbeatsHard: number;
+  /** Cron expression. */
+  readonly cleanupSchedule: string;
+  /** Begin and end of maintenance windows, as cron expressions; both or none. */
+  readonly drainAt: string | undefined;
+  readonly resumeAt: string | undefined;
+  /** Mode that was asked for in an earlier run. */
+  readonly mode: ModeRecord | undefined;
+  /** Keeps the mode for the next start. @throws UnavailableError when it cannot be kept. */
+  readonly saveMode: (record: ModeRecord) => Promise<void>;
+  /** Reads the settings again. @throws ConfigError with every problem there is. */
+  readonly readSettings: () => Promise<SettingsReading>;
   readonly journalBytesMax: number;
+  /** How much of what tasks print is kept here, and for how long. */
+  readonly taskLogs: TaskLogBounds;
+  /** Where health and metrics are served; not set: nowhere. */
+  readonly metricsListen?: ListenTarget;
+  /** Changes the log while the agent runs. */
+  readonly logControl?: LogControl;
   /** Extra environment of the workers. */
   readonly environment: Readonly<Record<string, string>>;
   /** Replaces the port of every broker URL, for sites that let only some ports out. */

@@ -1,78 +1,51 @@
 /**
- * The agent: puts journal, worker host, registration, two broker sessions, dispatcher, outbox and heartbeat together, and takes them
- * down in the reverse order of trust.
+ * The agent: its life, and what can be asked of it while it lives.
  *
  *   created ─▶ starting ─▶ running ─▶ draining ─▶ stopped
  *
  * `running` says nothing about the broker: whether the endpoint is online is told by the sessions, and an outage never ends a task.
- * I7: after `stop` has resolved nothing of ours is alive.
+ * Of what it consists is told by agent-parts.ts, how it ends by agent-shutdown.ts. I7: after `stop` has resolved nothing of ours is alive.
  */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-
 import type { Clock } from '../base/clock.ts';
-import { withDeadline } from '../base/deadline.ts';
-import { ConflictError, UnavailableError, errorText } from '../base/errors.ts';
+import { ConfigError, ConflictError, errorText } from '../base/errors.ts';
 import type { ComputeError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
 import { ReleaseStack } from '../base/release-stack.ts';
 import { HubClient } from '../client/hub-client.ts';
-import type { SessionState } from '../transport/amqp/session.ts';
-import { thisProcess } from './agent-lock.ts';
+import { agentJobs, keepWindow } from './agent-jobs.ts';
 import type { AgentOptions } from './agent-options.ts';
-import { BrokerLink } from './broker-link.ts';
-import { startControlSocket } from './control-socket.ts';
-import { Dispatcher } from './dispatcher.ts';
-import type { DispatcherCounts } from './dispatcher.ts';
-import { Heartbeat } from './heartbeat.ts';
-import { Intake } from './intake.ts';
-import { openJournal } from './journal/journal.ts';
-import type { Journal } from './journal/journal.ts';
-import { agentCookie, killLeftovers, sweepLeftovers } from './leftovers.ts';
+import { admissionRules, startParts } from './agent-parts.ts';
+import type { AgentParts } from './agent-parts.ts';
+import type { AgentPhase } from './agent-phase.ts';
+import { AgentShutdown, CLOSE_LIMIT_MS } from './agent-shutdown.ts';
+import { agentStatus, stateInWords } from './agent-status.ts';
+import type { AgentStatus } from './agent-status.ts';
+import { controlMethods } from './control-methods.ts';
+import { killLeftovers } from './leftovers.ts';
+import { concernsHub } from './live-settings.ts';
+import type { LiveSettings, ReloadReport, SettingsReading } from './live-settings.ts';
+import type { ModeChange } from './mode-switch.ts';
 import { Registrar } from './registration.ts';
-import { ResultOutbox } from './result-outbox.ts';
-import { startScheduledJobs } from './scheduled-jobs.ts';
-import { packFailure } from './task-failure.ts';
 import { TaskStatuses } from './task-statuses.ts';
-import { Watchdog } from './watchdog.ts';
-import type { StallReport } from './watchdog.ts';
-import { watchedLoops } from './watched-loops.ts';
-import { WorkerHost } from './worker-host.ts';
 
-const SETTLE_LIMIT_MS = 10_000;
-const CLOSE_LIMIT_MS = 5_000;
-const HAND_BACK_LIMIT_MS = 5_000;
-const RELEASE_LEASE_LIMIT_MS = 3_000;
+/** Longest that the steps after the drain may take together, in milliseconds. */
+const SHUTDOWN_LIMIT_MS = 45_000;
 
-/** Where the agent is in its life. */
-export type AgentPhase = 'created' | 'starting' | 'running' | 'draining' | 'stopped';
-
-/** What `agent status` shows. */
-export interface AgentStatus {
-  readonly name: string;
-  readonly endpoint_id: string | null;
-  readonly phase: AgentPhase;
-  /** Online means: consuming, and the last heartbeat was confirmed by the broker. */
-  readonly state: 'online' | 'offline' | 'draining' | 'starting' | 'stopped';
-  /** Why it is not online, and what is done about it, in words. */
-  readonly reason: string | null;
-  /** Since when it is not online. */
-  readonly offline_since: string | null;
-  readonly pid: number;
-  readonly host: string;
-  readonly since: string;
-  readonly hub_url: string;
-  readonly lease_epoch: number | null;
-  readonly sessions: { readonly tasks: SessionState; readonly results: SessionState };
-  readonly paused: readonly string[];
-  readonly tasks: DispatcherCounts & { readonly unconfirmed: number; readonly unpublished: number };
-  readonly journal: Journal['stats'];
-  readonly worker_host_pid: number | null;
-  /** Loops that had work and made no progress, since the start. */
-  readonly stalls: readonly StallReport[];
-  readonly cpu_seconds: number;
-  readonly rss_bytes: number;
+/** Who wants to know what becomes of an agent. */
+export interface AgentListener {
+  /** The endpoint has come online; each time. */
+  readonly onOnline?: () => void;
+  /** What `status` says may have changed. */
+  readonly onChange?: () => void;
+  /** It cannot go on: refused credentials at the first registration, another holder of the lease. */
+  readonly onFatal?: (error: ComputeError) => void;
+  /** It has had nothing to do for so long that its settings say to stop. */
+  readonly onIdle?: (reason: string) => void;
+  /** Its settings are being read again. */
+  readonly onReloading?: () => void;
+  /** They have been, or were refused. */
+  readonly onReloaded?: (report: ReloadReport) => void;
 }
 
 /** One endpoint agent. */
@@ -80,45 +53,36 @@ export class Agent {
   readonly #options: AgentOptions;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #listener: AgentListener;
   readonly #hub: HubClient;
   readonly #registrar: Registrar;
-  readonly #statuses: TaskStatuses;
+  readonly #shutdown: AgentShutdown;
   readonly #releases = new ReleaseStack();
   readonly #since: string;
+  #settings: LiveSettings;
   #phase: AgentPhase = 'created';
   /** In the environment of everything that this agent starts. */
   #cookie: string | undefined;
-  #parts: Parts | undefined;
+  #parts: AgentParts | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
+  #reloading: Promise<unknown> = Promise.resolve();
+  #lastReload: ReloadReport | null = null;
   readonly #cancelled = new AbortController();
-  #onOnline: () => void = () => undefined;
-  #onFatal: (error: ComputeError) => void = () => undefined;
 
-  constructor(options: AgentOptions, clock: Clock, logger: Logger) {
+  constructor(options: AgentOptions, clock: Clock, logger: Logger, listener: AgentListener = {}) {
     this.#options = options;
+    this.#settings = options;
     this.#clock = clock;
     this.#logger = logger;
+    this.#listener = listener;
     this.#since = new Date(clock.now()).toISOString();
-    const { hubUrl, tokens, ca } = options;
+    const { hubUrl, tokens, ca, killGraceMs } = options;
     this.#hub = new HubClient({ hubUrl, tokens, clock, ...(ca !== undefined && { ca }) });
-    this.#registrar = new Registrar(
-      options,
-      this.#hub,
-      clock,
-      logger.child({ component: 'registration' }),
-    );
-    this.#statuses = new TaskStatuses(clock);
-  }
-
-  /** Calls back each time the endpoint has come online. */
-  onOnline(listener: () => void): void {
-    this.#onOnline = listener;
-  }
-
-  /** Calls back when the agent cannot go on: refused credentials at the first registration, another holder of the lease. */
-  onFatal(listener: (error: ComputeError) => void): void {
-    this.#onFatal = listener;
+    const registrationLogger = logger.child({ component: 'registration' });
+    this.#registrar = new Registrar(options, this.#hub, clock, registrationLogger);
+    const registrar = this.#registrar;
+    this.#shutdown = new AgentShutdown({ hub: this.#hub, registrar, killGraceMs, clock, logger });
   }
 
   /**
@@ -132,51 +96,62 @@ export class Agent {
     await this.#starting;
   }
 
-  async #start(): Promise<void> {
-    try {
-      this.#parts = await this.#acquire();
-      this.#phase = 'running';
-    } catch (error) {
-      await this.#releases.release();
-      await this.#releaseLease();
-      throw error;
-    }
-  }
-
   /** The endpoint id, once registered. */
   get endpointId(): string | undefined {
     return this.#registrar.current?.endpointId;
   }
 
+  /** How long `stop` may take, in milliseconds. */
+  get stopLimitMs(): number {
+    return this.#settings.drainGraceMs + this.#options.killGraceMs + SHUTDOWN_LIMIT_MS;
+  }
+
+  /** Where it is in its life. */
+  get phase(): AgentPhase {
+    return this.#phase;
+  }
+
+  /** False when a loop hangs and starting it again has not helped. */
+  get isProgressing(): boolean {
+    return this.#parts?.watchdog.isProgressing ?? true;
+  }
+
+  /** Whether it has all it needs to run tasks, or knows why it cannot; a worker host that somebody else starts is not waited for. */
+  get isUp(): boolean {
+    const { host, dispatcher } = this.#parts ?? {};
+    const hasVerdict =
+      host?.connected === true ||
+      this.#options.workerHost === 'unit' ||
+      Object.keys(dispatcher?.counts.degraded ?? {}).length > 0;
+    return this.#phase === 'running' && hasVerdict;
+  }
+
   /** State for `agent status`. */
   status(): AgentStatus {
-    const parts = this.#parts;
-    const stopped: SessionState = { phase: 'stopped' };
-    const usage = process.resourceUsage();
-    const counts = parts?.dispatcher.counts ?? NO_COUNTS;
-    return {
-      name: this.#options.name,
-      endpoint_id: this.#registrar.current?.endpointId ?? this.#options.endpointId ?? null,
+    return agentStatus({
+      options: this.#options,
       phase: this.#phase,
-      ...this.#stateInWords(parts?.link),
-      pid: process.pid,
-      host: thisProcess().host,
       since: this.#since,
-      hub_url: this.#options.hubUrl,
-      lease_epoch: this.#registrar.current?.epoch ?? null,
-      sessions: parts?.link.sessions ?? { tasks: stopped, results: stopped },
-      paused: parts?.intake.pauses ?? [],
-      tasks: {
-        ...counts,
-        unconfirmed: parts?.outbox.inFlightCount ?? 0,
-        unpublished: parts?.outbox.backlogCount ?? 0,
-      },
-      journal: parts?.journal.stats ?? NO_JOURNAL,
-      worker_host_pid: parts?.host.pid ?? null,
-      stalls: parts?.watchdog.stalls ?? [],
-      cpu_seconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6,
-      rss_bytes: process.memoryUsage.rss(),
-    };
+      registrar: this.#registrar,
+      parts: this.#parts,
+      reload: this.#lastReload,
+    });
+  }
+
+  /** Pauses, drains or resumes the endpoint; returns whether that changes anything. @throws ConflictError while it starts or stops. */
+  async changeMode(change: ModeChange): Promise<boolean> {
+    return await this.#running().modes.change(change);
+  }
+
+  /** Reads the settings again and takes over what can be. Never rejects: what is wrong stands in the report, and the old ones stay. */
+  async reload(): Promise<ReloadReport> {
+    // One after the other: what has changed during one reading is seen by the next.
+    const reloaded = this.#reloading.then(async () => {
+      await this.#starting;
+      return await this.#reload();
+    });
+    this.#reloading = reloaded.catch(() => undefined);
+    return await reloaded;
   }
 
   /** Stops in order: quiesce, drain, cancel, settle, close. Concurrent calls share one run. */
@@ -197,252 +172,161 @@ export class Agent {
     }
   }
 
-  #stateInWords(
-    link: BrokerLink | undefined,
-  ): Pick<AgentStatus, 'state' | 'reason' | 'offline_since'> {
-    if (this.#phase === 'draining' || this.#phase === 'stopped') {
-      return { state: this.#phase, reason: null, offline_since: null };
+  async #start(): Promise<void> {
+    try {
+      const parts = await this.#acquire();
+      this.#parts = parts;
+      this.#phase = 'running';
+      await this.#scheduleJobs(parts);
+      this.#listener.onChange?.();
+    } catch (error) {
+      await this.#releases.release();
+      await this.#shutdown.releaseLease();
+      throw error;
     }
-    const health = link?.health();
-    if (health?.isOnline === true) {
-      return { state: 'online', reason: null, offline_since: null };
-    }
-    if (this.#registrar.current === undefined || health?.offline === undefined) {
-      const reason = this.#registrar.lastFailure ?? null;
-      return { state: 'starting', reason, offline_since: null };
-    }
-    const { sinceMs, reason } = health.offline;
-    const since = new Date(sinceMs).toISOString();
-    return { state: 'offline', reason: `OFFLINE since ${since}: ${reason}`, offline_since: since };
   }
 
-  async #acquire(): Promise<Parts> {
-    const { directory, controlSocketPath, reserve, javascriptThreads, pythonInterpreters } =
-      this.#options;
-    const logger = this.#logger;
-    const clock = this.#clock;
-    await mkdir(this.#options.workingDir, { recursive: true, mode: 0o700 });
-    this.#releases.push('registration', () => {
-      this.#registrar.stop();
-    });
-    // Workers put the endpoint's id into every result, so a first start needs the hub before anything else.
-    const endpointId = this.#options.endpointId ?? (await this.#registrar.obtain()).endpointId;
-    const cookie = await agentCookie(directory);
-    this.#cookie = cookie;
-    // Before the journal is read: while the old worker host lives, tasks may still begin in it.
-    const { survivors } = await sweepLeftovers(cookie, clock, logger);
-    const { journal, recovered, notices } = await openJournal({
-      directory: join(directory, 'journal'),
-      host: thisProcess().host,
-      bootId: thisProcess().boot_id,
-      // One more than the epoch before: the grant itself comes later, and the journal must be open by then.
-      epoch: (this.#options.previousEpoch ?? 0) + 1,
-      bytesMax: this.#options.journalBytesMax,
-      trustRunningTable: survivors.length === 0,
-      clock,
-      logger: logger.child({ component: 'journal' }),
-    });
-    this.#releases.push('journal', async () => {
-      await journal.close();
-    });
-    for (const notice of notices) {
-      logger.warn({ notice }, 'journal notice');
-    }
-    const stopJobs = startScheduledJobs({
-      directory,
-      clock,
-      logger: logger.child({ component: 'scheduled-jobs' }),
-    });
-    this.#releases.push('scheduled jobs', stopJobs);
-    const control = await startControlSocket({
-      path: controlSocketPath,
-      methods: { status: () => this.status(), tasks: () => this.#parts?.dispatcher.tasks ?? [] },
-      logger: logger.child({ component: 'control' }),
-    });
-    this.#releases.push('control socket', async () => {
-      await control.close();
-    });
-
-    const outbox = new ResultOutbox(
-      journal,
-      clock,
-      logger.child({ component: 'outbox' }),
-      (taskId) => {
-        dispatcher.onConfirmed(taskId);
-      },
-      (taskId, failure) => ({
-        body: packFailure(taskId, failure, clock.now()),
-        headers: {},
-      }),
-    );
-    const dispatcher: Dispatcher = new Dispatcher({
-      rules: this.#admissionRules(endpointId),
-      reserve,
-      maxRetries: this.#options.maxRetries,
-      taskTimeoutMs: this.#options.taskTimeoutMs,
-      journal,
-      outbox,
-      statuses: this.#statuses,
-      clock,
-      logger: logger.child({ component: 'dispatcher' }),
-      isHostConnected: () => host.connected,
-      sendToHost: (frame, body) => {
-        host.send(frame, body);
-      },
-      pauseConsuming: (reason) => {
-        intake.pause(reason);
-      },
-      resumeConsuming: (reason) => {
-        intake.resume(reason);
-      },
-    });
-    const intake: Intake = new Intake({
-      prefetch: javascriptThreads + pythonInterpreters + reserve,
-      logger: logger.child({ component: 'intake' }),
-      onDelivery: (delivery, consumer) => {
-        dispatcher.offer(delivery, consumer);
-      },
-      onForget: (consumer) => {
-        dispatcher.forget(consumer);
-      },
-    });
-    const host: WorkerHost = this.#workerHost(dispatcher, journal, {
-      endpointId,
-      cookie,
-    });
-    await host.start();
-    this.#releases.push('worker host', async () => {
-      await host.stop();
-    });
-    dispatcher.recover(recovered);
-    if (recovered.length > 0) {
-      logger.info({ count: recovered.length }, 'recovered tasks from the journal');
-    }
-    const heartbeat = new Heartbeat({
-      periodMs: this.#options.heartbeatPeriodMs,
-      statuses: this.#statuses,
-      describe: () => this.#describe(dispatcher),
-      clock,
-      logger: logger.child({ component: 'heartbeat' }),
-    });
-    const link = this.#brokerLink({ intake, outbox, heartbeat, dispatcher, journal });
-    link.start();
-    this.#releases.push('broker sessions', async () => {
-      this.#registrar.stop();
-      await link.stop();
-      outbox.stop();
-      heartbeat.pause();
-    });
-    const watched = { link, registrar: this.#registrar, outbox, heartbeat, journal, host, clock };
-    const watchdog = new Watchdog({
-      loops: watchedLoops(watched, this.#options.heartbeatPeriodMs),
-      clock,
-      logger: logger.child({ component: 'watchdog' }),
-    });
-    watchdog.start();
-    this.#releases.push('watchdog', () => {
-      watchdog.stop();
-    });
-    return { journal, outbox, dispatcher, intake, host, heartbeat, link, watchdog };
-  }
-
-  #workerHost(
-    dispatcher: Dispatcher,
-    journal: Journal,
-    { endpointId, cookie }: { readonly endpointId: string; readonly cookie: string },
-  ): WorkerHost {
-    const options = this.#options;
-    return new WorkerHost(
-      {
-        config: {
-          endpointId,
-          javascript: { threads: options.javascriptThreads, heapMb: options.javascriptHeapMb },
-          python: { interpreters: options.pythonInterpreters, executable: options.python },
-          workingDir: options.workingDir,
-          runInSandbox: options.runInSandbox,
-          resultCharsMax: options.resultCharsMax,
-          outputBytesMax: options.outputBytesMax,
-          killGraceMs: options.killGraceMs,
-          runningTable: journal.runningTablePath,
-          startTimeoutMs: options.workerStartTimeoutMs,
-          environment: options.environment,
-        },
-        socketPath: `${options.controlSocketPath}.h`,
-        environment: options.baseEnvironment,
-        cookie,
-        clock: this.#clock,
-        logger: this.#logger.child({ component: 'worker-host' }),
-      },
-      {
-        onReady: (frame) => {
-          dispatcher.onHostReady(frame);
-        },
-        onResult: (frame, body) => {
-          dispatcher.onHostResult(frame, body);
-        },
-        onFailed: (frame) => {
-          dispatcher.onHostFailed(frame);
-        },
-        onReturned: (frame) => {
-          dispatcher.onHostReturned(frame);
-        },
-        onDegraded: (frame) => {
-          dispatcher.onHostDegraded(frame);
-        },
-        onLost: (reason) => {
-          dispatcher.onHostLost(reason);
-        },
-        onBroken: (reason) => {
-          dispatcher.onHostBroken(reason);
-        },
-      },
-    );
-  }
-
-  #brokerLink(
-    parts: Pick<Parts, 'intake' | 'outbox' | 'heartbeat' | 'dispatcher' | 'journal'>,
-  ): BrokerLink {
-    const { name, ca } = this.#options;
-    return new BrokerLink({
-      name,
-      ...(ca !== undefined && { ca }),
+  async #acquire(): Promise<AgentParts> {
+    return await startParts({
+      options: this.#options,
+      hub: this.#hub,
       registrar: this.#registrar,
-      intake: parts.intake,
-      outbox: parts.outbox,
-      heartbeat: parts.heartbeat,
+      statuses: new TaskStatuses(this.#clock),
+      releases: this.#releases,
       clock: this.#clock,
-      logger: this.#logger.child({ component: 'broker' }),
+      logger: this.#logger,
+      since: this.#since,
+      phase: () => this.#phase,
+      parts: () => this.#parts,
+      controlMethods: controlMethods({
+        status: () => this.status(),
+        changeMode: async (change) => await this.changeMode(change),
+        waitWhileDraining: async (limitMs) => {
+          await this.#running().modes.waitWhileDraining(limitMs);
+        },
+        reload: async () => await this.reload(),
+      }),
+      onCookie: (cookie) => {
+        this.#cookie = cookie;
+      },
       onStateChange: () => {
-        if (this.#parts !== undefined && this.status().state === 'online') {
-          this.#onOnline();
+        this.#listener.onChange?.();
+        const sources = { phase: this.#phase, registrar: this.#registrar, parts: this.#parts };
+        if (this.#parts !== undefined && stateInWords(sources).state === 'online') {
+          this.#listener.onOnline?.();
         }
       },
-      onFenced: (error) => {
+      onFenced: (parts, error) => {
         detach(this.#logger, 'ending a fenced agent', this.#endFenced(parts, error));
       },
       onFatal: (error) => {
         if (this.#phase !== 'draining') {
-          this.#onFatal(error);
+          this.#listener.onFatal?.(error);
+        }
+      },
+      onIdle: (reason) => {
+        if (this.#phase === 'running') {
+          this.#logger.info({ reason }, 'idle: the endpoint stops by itself');
+          this.#listener.onIdle?.(reason);
         }
       },
     });
   }
 
+  /** The parts of an agent that has started. @throws ConflictError before that. */
+  #running(): AgentParts {
+    if (this.#parts === undefined) {
+      throw new ConflictError(
+        'PRECONDITION_FAILED',
+        'the agent is still starting; try again when it is online: agent status',
+      );
+    }
+    return this.#parts;
+  }
+
+  async #scheduleJobs({ jobs, journal, modes, observation }: AgentParts): Promise<void> {
+    const parts = {
+      directory: this.#options.directory,
+      journal,
+      modes,
+      clock: this.#clock,
+      cleaners: [
+        async () => {
+          const removed = await observation.taskLogs.clean();
+          return removed.length === 0
+            ? undefined
+            : `removed ${removed.length} files of what tasks printed`;
+        },
+      ],
+    };
+    await jobs.schedule(agentJobs(parts, this.#settings));
+    await keepWindow(parts, this.#settings);
+  }
+
+  async #reload(): Promise<ReloadReport> {
+    this.#listener.onReloading?.();
+    const at = new Date(this.#clock.now()).toISOString();
+    let report: ReloadReport;
+    try {
+      const reading = await this.#options.readSettings();
+      await this.#applySettings(reading);
+      const { applied, restartNeeded } = reading;
+      report = { at, ok: true, applied, restart_needed: restartNeeded, problems: [], error: null };
+      this.#logger.info(
+        { applied: keysOf(applied), restartNeeded: keysOf(restartNeeded) },
+        'read the settings again',
+      );
+    } catch (error) {
+      const problems = error instanceof ConfigError ? error.problems : [];
+      const restartNeeded = this.#lastReload?.restart_needed ?? [];
+      const failure = { problems, error: errorText(error) };
+      report = { at, ok: false, applied: [], restart_needed: restartNeeded, ...failure };
+      this.#logger.error(failure, 'the settings are wrong, going on with those from before');
+    }
+    this.#lastReload = report;
+    this.#listener.onReloaded?.(report);
+    return report;
+  }
+
+  async #applySettings({ settings }: SettingsReading): Promise<void> {
+    const old = this.#settings;
+    this.#settings = settings;
+    const parts = this.#parts;
+    if (parts === undefined) {
+      return;
+    }
+    const { dispatcher, heartbeat, idle, endpointId, observation } = parts;
+    const { maxRetries, taskTimeoutMs } = settings;
+    const rules = admissionRules(this.#options, settings, endpointId);
+    dispatcher.applySettings({ rules, maxRetries, taskTimeoutMs });
+    heartbeat.setPeriod(settings.heartbeatPeriodMs);
+    idle.setLimits({ soft: settings.idleHeartbeatsSoft, hard: settings.idleHeartbeatsHard });
+    observation.taskLogs.configure(settings.taskLogs);
+    if (
+      old.cleanupSchedule !== settings.cleanupSchedule ||
+      old.drainAt !== settings.drainAt ||
+      old.resumeAt !== settings.resumeAt
+    ) {
+      await this.#scheduleJobs(parts);
+    }
+    if (concernsHub(old, settings)) {
+      // The hub may be away; it is told as soon as it is back.
+      detach(this.#logger, 'telling the hub', this.#registrar.update(settings));
+    }
+  }
+
   /** Somebody took the endpoint over: what runs ends in its own time, its results are published, then the agent ends. */
   async #endFenced(
-    { dispatcher, outbox, journal }: Pick<Parts, 'outbox' | 'dispatcher' | 'journal'>,
+    parts: Pick<AgentParts, 'outbox' | 'dispatcher' | 'handBack'>,
     error: ConflictError,
   ): Promise<void> {
-    dispatcher.quiesce();
+    const { dispatcher, outbox } = parts;
+    dispatcher.quiesce('stop');
     await dispatcher.drained();
-    await this.#handBack(journal, dispatcher);
-    await this.#bounded(
-      SETTLE_LIMIT_MS,
-      'publishing the results of a fenced agent',
-      outbox.settled(),
-    );
+    await this.#shutdown.handBack(parts);
+    await this.#shutdown.resultsOut(outbox);
     if (this.#phase !== 'draining') {
-      this.#onFatal(
+      this.#listener.onFatal?.(
         new ConflictError(
           'PRECONDITION_FAILED',
           `this agent was fenced: it has taken no more tasks, finished what ran, and ends. ${error.message}`,
@@ -450,36 +334,6 @@ export class Agent {
         ),
       );
     }
-  }
-
-  #admissionRules(endpointId: string): ConstructorParameters<typeof Dispatcher>[0]['rules'] {
-    const { allowedFunctions, allowedSerializers, javascriptThreads, pythonInterpreters } =
-      this.#options;
-    return {
-      endpointId,
-      allowedFunctions: allowedFunctions === undefined ? undefined : new Set(allowedFunctions),
-      ...(allowedSerializers !== undefined && {
-        allowedSerializers: new Set(allowedSerializers),
-      }),
-      places: { javascript: javascriptThreads, python: pythonInterpreters },
-    };
-  }
-
-  /** `global_state`: the keys that the hub's status document reads (protocol.md 10.2), and ours. */
-  #describe(dispatcher: Dispatcher): Record<string, unknown> {
-    const { running, waiting, slots, degraded } = dispatcher.counts;
-    const total = slots.javascript + slots.python;
-    return {
-      engine_type: 'OutpostWorkerHost',
-      total_workers: total,
-      idle_workers: Math.max(0, total - running),
-      pending_tasks: waiting,
-      outstanding_tasks: running,
-      managers: 1,
-      degraded,
-      posix_pid: process.pid,
-      start_iso: this.#since,
-    };
   }
 
   async #stop(): Promise<void> {
@@ -492,135 +346,19 @@ export class Agent {
     }
     const parts = this.#parts;
     this.#phase = 'draining';
+    this.#listener.onChange?.();
     if (parts !== undefined) {
-      await this.#quiesceAndDrain(parts);
-      await this.#handBack(parts.journal, parts.dispatcher);
-      await this.#settle(parts);
+      const { drainGraceMs } = this.#settings;
+      await this.#shutdown.quiesceAndDrain(parts, drainGraceMs, this.#cancelled.signal);
+      await this.#shutdown.handBack(parts);
+      await this.#shutdown.settle(parts);
     }
-    await this.#bounded(CLOSE_LIMIT_MS * 2, 'closing', this.#releases.release());
-    await this.#releaseLease();
+    await this.#shutdown.bounded(CLOSE_LIMIT_MS * 2, 'closing', this.#releases.release());
+    await this.#shutdown.releaseLease();
     this.#phase = 'stopped';
   }
-
-  async #quiesceAndDrain({ intake, dispatcher }: Parts): Promise<void> {
-    this.#logger.info(dispatcher.counts, 'stopping: no new tasks');
-    intake.pause('stopping');
-    dispatcher.quiesce();
-    await this.#bounded(CLOSE_LIMIT_MS, 'cancelling the consumer', intake.idle());
-    const aborted = new Promise<void>((resolve) => {
-      if (this.#cancelled.signal.aborted) {
-        resolve();
-      }
-      this.#cancelled.signal.addEventListener('abort', () => {
-        resolve();
-      });
-    });
-    const first = new Promise<void>((resolve) => {
-      dispatcher.drained().then(resolve, resolve);
-      aborted.then(resolve, resolve);
-    });
-    await this.#bounded(this.#options.drainGraceMs, 'waiting for running tasks', first);
-  }
-
-  /**
-   * Gives the hub what was acked and has not begun, so that it need not wait for this host. What cannot be given back stays in the
-   * journal, and runs when the agent is started here again.
-   */
-  async #handBack(journal: Journal, dispatcher: Dispatcher): Promise<void> {
-    const registration = this.#registrar.current;
-    const taskIds = dispatcher.unstarted;
-    if (taskIds.length === 0 || registration === undefined) {
-      return;
-    }
-    const { endpointId, epoch } = registration;
-    await this.#bounded(
-      HAND_BACK_LIMIT_MS,
-      `handing ${taskIds.length} tasks back to the hub (they stay in the journal, and run when the agent is started here again)`,
-      this.#hub.handBackTasks(endpointId, epoch, taskIds).then(async () => {
-        dispatcher.forgetTasks(taskIds);
-        await journal.handedBack(taskIds);
-        this.#logger.info({ count: taskIds.length }, 'handed tasks that had not begun back');
-      }),
-    );
-  }
-
-  async #settle({ dispatcher, host, outbox, heartbeat, watchdog }: Parts): Promise<void> {
-    // From here on every step has a limit of its own.
-    watchdog.stop();
-    dispatcher.failRunning({
-      code: 'AGENT_STOPPED',
-      message:
-        'the agent was stopped while this task was running and its drain time was over; submit it again',
-    });
-    await this.#bounded(
-      this.#options.killGraceMs + CLOSE_LIMIT_MS,
-      'stopping the worker host',
-      host.stop(),
-    );
-    await this.#bounded(
-      SETTLE_LIMIT_MS,
-      'waiting for the broker to confirm results',
-      outbox.settled(),
-    );
-    await this.#bounded(CLOSE_LIMIT_MS, 'sending the last heartbeat', heartbeat.finish());
-  }
-
-  async #releaseLease(): Promise<void> {
-    const registration = this.#registrar.current;
-    if (registration !== undefined) {
-      await this.#bounded(
-        RELEASE_LEASE_LIMIT_MS,
-        'releasing the lease',
-        this.#hub.releaseLease(registration.endpointId, registration.epoch),
-      );
-    }
-  }
-
-  /** Waits for a step of the shutdown no longer than its limit; what fails is logged and the next step is taken. */
-  async #bounded(limitMs: number, step: string, work: Promise<unknown>): Promise<void> {
-    try {
-      await withDeadline(
-        this.#clock,
-        limitMs,
-        work,
-        () => new UnavailableError('TIMED_OUT', `${step} took longer than ${limitMs} ms`),
-      );
-    } catch (error) {
-      this.#logger.warn(
-        { step, reason: errorText(error) },
-        'a step of the shutdown did not end well',
-      );
-    }
-  }
 }
 
-/** What runs while the agent runs. */
-interface Parts {
-  readonly journal: Journal;
-  readonly outbox: ResultOutbox;
-  readonly dispatcher: Dispatcher;
-  readonly intake: Intake;
-  readonly host: WorkerHost;
-  readonly heartbeat: Heartbeat;
-  readonly link: BrokerLink;
-  readonly watchdog: Watchdog;
+function keysOf(changes: readonly { readonly key: string }[]): string[] {
+  return changes.map(({ key }) => key);
 }
-
-const NO_COUNTS: DispatcherCounts = {
-  running: 0,
-  waiting: 0,
-  pending: 0,
-  succeeded: 0,
-  failed: 0,
-  duplicates: 0,
-  slots: { javascript: 0, python: 0 },
-  degraded: {},
-};
-
-const NO_JOURNAL: Journal['stats'] = {
-  liveCount: 0,
-  bytes: 0,
-  segments: 0,
-  tombstones: 0,
-  full: false,
-};

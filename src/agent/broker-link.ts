@@ -61,6 +61,8 @@ export class BrokerLink {
   /** Why the broker takes nothing from us, while it does. */
   #blockedReason: string | undefined;
   #offlineSinceMs: number | undefined;
+  /** How often each session has come online. */
+  readonly #onlineCounts: Record<Purpose, number> = { tasks: 0, results: 0 };
 
   constructor(options: BrokerLinkOptions) {
     this.#options = options;
@@ -88,6 +90,12 @@ export class BrokerLink {
   /** For `status`. */
   get sessions(): { readonly tasks: SessionState; readonly results: SessionState } {
     return { tasks: this.#tasks.state, results: this.#results.state };
+  }
+
+  /** Connections of each session after its first. */
+  get reconnectCounts(): Readonly<Record<Purpose, number>> {
+    const { tasks, results } = this.#onlineCounts;
+    return { tasks: Math.max(0, tasks - 1), results: Math.max(0, results - 1) };
   }
 
   /** Who took the endpoint over, once somebody did. */
@@ -137,6 +145,7 @@ export class BrokerLink {
       dial: async (attempt) => await this.#dial(name, attempt),
       setUp,
       onState: ({ phase }) => {
+        this.#onlineCounts[name] += phase === 'online' ? 1 : 0;
         if (phase !== 'online' && name === 'results') {
           outbox.setRoute(undefined);
           heartbeat.pause();

@@ -27,7 +27,8 @@ import type {
 } from '../protocol/host-frames.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
-import type { HeldTask, TaskPhase } from './held-task.ts';
+import type { HeldTask } from './held-task.ts';
+import type { WorkCounts } from './idle-watch.ts';
 import { languageNotAvailable } from './incoming-task.ts';
 import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
 import type { Journal, RecoveredTask } from './journal/journal.ts';
@@ -38,7 +39,10 @@ import { TaskAcceptance } from './task-acceptance.ts';
 import type { PauseReason, Place } from './task-acceptance.ts';
 import { packFailure } from './task-failure.ts';
 import type { TaskFailure } from './task-failure.ts';
+import type { TaskEnd, TaskObserver } from './task-observer.ts';
 import type { TaskStatuses } from './task-statuses.ts';
+import { taskTimeline } from './task-timeline.ts';
+import type { TaskTimeline } from './task-timeline.ts';
 
 /** Longest delay that a timer can hold: a longer one would end at once. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
@@ -64,7 +68,14 @@ export interface DispatcherOptions {
   readonly sendToHost: (frame: AgentToHostFrame, body?: Uint8Array) => void;
   readonly pauseConsuming: (reason: PauseReason) => void;
   readonly resumeConsuming: (reason: PauseReason) => void;
+  readonly observer?: TaskObserver;
 }
+
+/** What of the settings can change while the agent runs. */
+export type DispatcherSettings = Pick<DispatcherOptions, 'rules' | 'maxRetries' | 'taskTimeoutMs'>;
+
+/** Whether tasks are to go on here later, or never again in this process. */
+export type QuiesceKind = 'drain' | 'stop';
 
 /** Counts for `status` and the heartbeat. */
 export interface DispatcherCounts {
@@ -89,13 +100,19 @@ export class Dispatcher {
   };
   #succeeded = 0;
   #failed = 0;
-  #isQuiesced = false;
-  readonly #idleWaiters: (() => void)[] = [];
+  #receivedCount = 0;
+  #deliveredCount = 0;
+  #quiesced: QuiesceKind | undefined;
+  /** Whether the worker host was asked to give back what has not begun, and has not answered. */
+  #isRecalling = false;
+  readonly #waiters: { readonly isOver: () => boolean; readonly resolve: () => void }[] = [];
+  #settings: DispatcherSettings;
   readonly #noncePrefix = randomBytes(6).toString('base64url');
   #nonceCounter = 0;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#settings = options;
     this.#acceptance = new TaskAcceptance({
       ...options,
       held: (taskId) => this.#tasks.get(taskId),
@@ -130,23 +147,39 @@ export class Dispatcher {
     };
   }
 
-  /** Tasks that the agent holds, for `agent tasks`. */
-  get tasks(): readonly {
-    taskId: string;
-    functionId: string;
-    language: Language;
-    phase: TaskPhase;
-  }[] {
-    return [...this.#tasks.values()].map(({ taskId, meta, phase }) => ({
-      taskId,
-      functionId: meta.functionId,
-      language: meta.language,
-      phase,
-    }));
+  /** How much there was to do and is, for who looks whether the agent is idle. */
+  work(isTaking: boolean): WorkCounts {
+    return {
+      receivedCount: this.#receivedCount,
+      deliveredCount: this.#deliveredCount,
+      heldCount: this.#tasks.size + this.#acceptance.pendingCount,
+      isTaking,
+    };
+  }
+
+  /** Tasks that the agent holds, for `agent tasks`: at most `countMax`, and of more than those first what has no result yet. */
+  tasks(countMax = Infinity): TaskTimeline[] {
+    const held = [...this.#tasks.values()];
+    if (held.length > countMax) {
+      held.sort((a, b) => Number(a.phase === 'done') - Number(b.phase === 'done'));
+    }
+    return held.slice(0, countMax).map((task) => taskTimeline(task, this.#options.clock));
+  }
+
+  /** How many tasks the agent holds. */
+  get heldCount(): number {
+    return this.#tasks.size;
+  }
+
+  /** One task, while the agent holds it. */
+  task(taskId: string): TaskTimeline | undefined {
+    const task = this.#tasks.get(taskId);
+    return task === undefined ? undefined : taskTimeline(task, this.#options.clock);
   }
 
   /** Takes over what an earlier run left in the journal: publishes, queues, retries or fails it by name (I5). */
   recover(recovered: readonly RecoveredTask[]): void {
+    this.#receivedCount += recovered.length;
     for (const one of recovered) {
       this.#recover(one);
     }
@@ -164,22 +197,49 @@ export class Dispatcher {
   }
 
   /** Accepts nothing more and starts nothing more; gives unacked deliveries back to the broker. */
-  quiesce(): void {
-    this.#isQuiesced = true;
+  quiesce(kind: QuiesceKind): void {
+    const isFirst = this.#quiesced === undefined;
+    this.#quiesced = this.#quiesced === 'stop' ? 'stop' : kind;
     this.#acceptance.quiesce();
-    if (LANGUAGES.some((language) => this.#lanes[language].sentCount > 0)) {
+    if (isFirst && LANGUAGES.some((language) => this.#lanes[language].sentCount > 0)) {
+      this.#isRecalling = true;
       this.#options.sendToHost({ type: 'recall' });
     }
   }
 
+  /** Accepts and starts tasks again, unless the agent stops. */
+  resume(): void {
+    if (this.#quiesced === 'drain') {
+      this.#quiesced = undefined;
+      this.#isRecalling = false;
+      this.#acceptance.resume();
+      this.#pump();
+    }
+  }
+
+  /** Gives the broker what was delivered and is not acked; call it when nothing is consumed any more. */
+  givePendingBack(): void {
+    this.#acceptance.givePendingBack();
+  }
+
+  /** Takes settings over; tasks that were accepted stay so, and those that run keep their limits. */
+  applySettings(settings: DispatcherSettings): void {
+    this.#settings = settings;
+    this.#acceptance.setRules(settings.rules);
+  }
+
+  /** Resolves when, after `quiesce`, it is told of every task whether it has begun. Never rejects: bound it. */
+  async settled(): Promise<void> {
+    await this.#until(
+      () =>
+        !this.#isRecalling &&
+        LANGUAGES.every((language) => this.#lanes[language].settlingCount === 0),
+    );
+  }
+
   /** Resolves when the worker host has no task any more. Never rejects: bound it. */
   async drained(): Promise<void> {
-    if (this.#isIdle()) {
-      return;
-    }
-    await new Promise<void>((resolve) => {
-      this.#idleWaiters.push(resolve);
-    });
+    await this.#until(() => LANGUAGES.every((language) => this.#lanes[language].sentCount === 0));
   }
 
   /** Tasks that were acked and of which no attempt has begun: another run of the endpoint may have them instead. */
@@ -216,7 +276,12 @@ export class Dispatcher {
 
   /** The broker has the result. */
   onConfirmed(taskId: string): void {
+    this.#deliveredCount += 1;
+    const task = this.#tasks.get(taskId);
     this.#tasks.delete(taskId);
+    if (task !== undefined) {
+      this.#options.observer?.onConfirmed?.(task);
+    }
   }
 
   onHostReady(frame: ReadyFrame): void {
@@ -239,7 +304,7 @@ export class Dispatcher {
       this.#laneOf(task).noteRunTime(this.#options.clock.monotonicMs() - task.begunAtMs);
     }
     // The frame's bytes are a view of the socket's buffer.
-    this.#finish(task, Buffer.from(body), outputHeaders(frame.output), frame.failed);
+    this.#finish(task, Buffer.from(body), frame.failed, frame);
     this.#pump();
   }
 
@@ -251,7 +316,7 @@ export class Dispatcher {
     if (frame.code === 'AGENT_STOPPED' && !this.#options.journal.hasBegun(task.taskId)) {
       // The host ends by itself; the next one runs it.
       this.#takeBack(task);
-      this.#tellIdle();
+      this.#tellWaiters();
       return;
     }
     const failure = { code: frame.code, message: frame.message };
@@ -261,6 +326,7 @@ export class Dispatcher {
 
   /** The host gives back what has not begun; the frame names tasks in the order in which they were sent. */
   onHostReturned({ nonces }: ReturnedFrame): void {
+    this.#isRecalling = false;
     const returned = new Set(nonces);
     const tasks = [...this.#tasks.values()].filter(
       ({ phase, nonce }) => (phase === 'ahead' || phase === 'running') && returned.has(nonce),
@@ -268,7 +334,7 @@ export class Dispatcher {
     for (const task of tasks.reverse()) {
       this.#takeBack(task);
     }
-    if (this.#isQuiesced) {
+    if (this.#quiesced !== undefined) {
       // Nothing is sent any more, so what is not given back has begun.
       for (const task of this.#tasks.values()) {
         if (task.phase === 'ahead') {
@@ -288,6 +354,7 @@ export class Dispatcher {
   /** The host is gone with everything that ran in it; what had not begun runs in the next one. */
   onHostLost(reason: string): void {
     const { journal } = this.#options;
+    this.#isRecalling = false;
     this.#lanes.javascript.placeCount = 0;
     this.#lanes.python.placeCount = 0;
     const failure: TaskFailure = {
@@ -304,7 +371,7 @@ export class Dispatcher {
         this.#takeBack(task);
       }
     }
-    this.#tellIdle();
+    this.#tellWaiters();
   }
 
   /** No host can be started: tasks in line are failed with what it said rather than kept in silence. */
@@ -330,7 +397,9 @@ export class Dispatcher {
       phase: 'done',
       attempts,
       nonce: '',
+      receivedAtMs: 0,
       begunAtMs: 0,
+      endedAtMs: 0,
       bodyBytes: 0,
       body: undefined,
       accepted: Promise.resolve(),
@@ -343,8 +412,8 @@ export class Dispatcher {
     this.#laneOf(task).add(task, 'waiting');
     if (meta.refusal !== undefined) {
       this.#fail(task, meta.refusal);
-    } else if (this.#options.rules.places[meta.language] === 0) {
-      this.#fail(task, languageNotAvailable(meta.language));
+    } else if (this.#settings.rules.places[meta.language] === 0) {
+      this.#fail(task, languageNotAvailable(meta.language, this.#options.rules));
     } else if (state === 'started' && attempts > this.#retriesOf(task)) {
       this.#fail(task, {
         code: 'AGENT_RESTARTED',
@@ -380,11 +449,13 @@ export class Dispatcher {
   }
 
   #onAccepting(task: HeldTask): void {
+    this.#receivedCount += 1;
     this.#tasks.set(task.taskId, task);
     this.#laneOf(task).add(task, task.attempts > 0 ? 'starting' : 'accepting');
   }
 
   #onAccepted(task: HeldTask, place: Place, body: Buffer): void {
+    this.#options.observer?.onReceived?.(task);
     const { refusal } = task.meta;
     if (refusal !== undefined) {
       this.#options.logger.info({ taskId: task.taskId, code: refusal.code }, 'refused a task');
@@ -408,8 +479,8 @@ export class Dispatcher {
 
   /** Sends and starts what is in line, and takes in what is pending, as far as there is room. */
   #pump(): void {
-    this.#tellIdle();
-    if (this.#isQuiesced) {
+    this.#tellWaiters();
+    if (this.#quiesced !== undefined) {
       return;
     }
     for (const language of LANGUAGES) {
@@ -433,14 +504,20 @@ export class Dispatcher {
       : undefined;
   }
 
-  #isIdle(): boolean {
-    return LANGUAGES.every((language) => this.#lanes[language].sentCount === 0);
+  async #until(isOver: () => boolean): Promise<void> {
+    if (!isOver()) {
+      await new Promise<void>((resolve) => {
+        this.#waiters.push({ isOver, resolve });
+      });
+    }
   }
 
-  #tellIdle(): void {
-    if (this.#idleWaiters.length > 0 && this.#isIdle()) {
-      for (const resolve of this.#idleWaiters.splice(0)) {
-        resolve();
+  #tellWaiters(): void {
+    for (const waiter of this.#waiters.splice(0)) {
+      if (waiter.isOver()) {
+        waiter.resolve();
+      } else {
+        this.#waiters.push(waiter);
       }
     }
   }
@@ -468,7 +545,7 @@ export class Dispatcher {
     }
     const lane = this.#laneOf(task);
     lane.move(task, 'ready');
-    if (lane.nextToSend === task && !this.#isQuiesced && this.#sendable(lane) === task) {
+    if (lane.nextToSend === task && this.#quiesced === undefined && this.#sendable(lane) === task) {
       this.#give(task, body);
       return;
     }
@@ -517,6 +594,7 @@ export class Dispatcher {
     }
     this.#nonceCounter += 1;
     task.nonce = `${this.#noncePrefix}${this.#nonceCounter.toString(36)}`;
+    task.begunAtMs = 0;
     const cell = this.#options.journal.cell(task.taskId);
     lane.mayRunAhead = cell !== undefined;
     lane.move(task, 'ahead');
@@ -542,6 +620,7 @@ export class Dispatcher {
     this.#laneOf(task).move(task, 'running');
     task.begunAtMs = this.#options.clock.monotonicMs();
     this.#options.statuses.record(task.taskId, 'running');
+    this.#options.observer?.onBegun?.(task);
   }
 
   /** The host has not begun it and never will: it is the next to be sent. The attempt still counts as the same one. */
@@ -569,9 +648,10 @@ export class Dispatcher {
     workerLost: boolean,
     output?: TaskOutput,
   ): void {
-    if (workerLost && task.attempts <= this.#retriesOf(task) && !this.#isQuiesced) {
+    if (workerLost && task.attempts <= this.#retriesOf(task) && this.#quiesced !== 'stop') {
       const { taskId, attempts } = task;
       this.#options.logger.warn({ taskId, attempts, code: failure.code }, 'starting a task again');
+      this.#options.observer?.onEnded?.({ task, failed: true, failure, output, isRetried: true });
       this.#laneOf(task).move(task, 'waiting', true);
       this.#pump();
       return;
@@ -581,19 +661,24 @@ export class Dispatcher {
 
   #fail(task: HeldTask, failure: TaskFailure, output?: TaskOutput): void {
     const body = packFailure(task.taskId, failure, this.#options.clock.now());
-    this.#finish(task, body, outputHeaders(output), true);
+    this.#finish(task, body, true, { failure, output });
   }
 
   #finish(
     task: HeldTask,
     body: Buffer,
-    headers: Readonly<Record<string, unknown>>,
     failed: boolean,
+    { failure, output }: Pick<TaskEnd, 'failure' | 'output'>,
   ): void {
     if (task.phase === 'done') {
       throw new InvariantError(`task ${task.taskId} ended twice`);
     }
     this.#laneOf(task).remove(task);
+    task.endedAtMs = this.#options.clock.monotonicMs();
+    if (task.phase === 'ahead') {
+      // It was over before it could be told that it had begun.
+      task.begunAtMs = task.endedAtMs;
+    }
     task.phase = 'done';
     task.body = undefined;
     if (failed) {
@@ -602,15 +687,17 @@ export class Dispatcher {
       this.#succeeded += 1;
     }
     this.#options.statuses.drop(task.taskId);
+    this.#options.observer?.onEnded?.({ task, failed, failure, output, isRetried: false });
+    const headers = outputHeaders(output);
     const durable = this.#options.journal.done(task.taskId, { body, headers });
     detach(this.#options.logger, 'journalling a result', durable);
     this.#options.outbox.publish(task.taskId, { body, headers }, durable);
-    this.#tellIdle();
+    this.#tellWaiters();
   }
 
   #retriesOf(task: HeldTask): number {
     const wanted = task.meta.resourceSpecification?.['max_retries'];
-    return typeof wanted === 'number' && wanted >= 0 ? wanted : this.#options.maxRetries;
+    return typeof wanted === 'number' && wanted >= 0 ? wanted : this.#settings.maxRetries;
   }
 
   #timeoutOf(task: HeldTask): number {
@@ -619,7 +706,7 @@ export class Dispatcher {
       typeof walltimeS === 'number' && walltimeS > 0
         ? Math.min(walltimeS * 1000, TIMEOUT_MS_MAX)
         : 0;
-    const limitMs = this.#options.taskTimeoutMs;
+    const limitMs = this.#settings.taskTimeoutMs;
     return ownMs > 0 && limitMs > 0 ? Math.min(ownMs, limitMs) : Math.max(ownMs, limitMs);
   }
 }

@@ -28,6 +28,8 @@ export interface HeartbeatOptions {
   readonly statuses: TaskStatuses;
   /** `global_state` of the report, beside the period and `active`. */
   readonly describe: () => Record<string, unknown>;
+  /** Called after each period, not for what is reported in between. */
+  readonly onPeriod?: () => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -40,9 +42,12 @@ export class Heartbeat {
   #statusTimer: Timer | undefined;
   #stopped = false;
   #confirmedCount = 0;
+  #periodMs: number;
+  #confirmedAtMs: number | undefined;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
+    this.#periodMs = options.periodMs;
     options.statuses.onChange(() => {
       this.#armStatusTimer();
     });
@@ -51,6 +56,31 @@ export class Heartbeat {
   /** Reports that were confirmed, for the watchdog. */
   get confirmedCount(): number {
     return this.#confirmedCount;
+  }
+
+  /** Monotonic time at which a report was last confirmed. */
+  get confirmedAtMs(): number | undefined {
+    return this.#confirmedAtMs;
+  }
+
+  get periodMs(): number {
+    return this.#periodMs;
+  }
+
+  /** Reports at another pace from now on. */
+  setPeriod(periodMs: number): void {
+    if (periodMs !== this.#periodMs) {
+      this.#periodMs = periodMs;
+      this.reportNow();
+    }
+  }
+
+  /** Reports without waiting for the period to end, because something has changed that the hub shows. */
+  reportNow(): void {
+    if (this.#route !== undefined && !this.#stopped) {
+      this.#armTimer();
+      this.#report(true).catch(this.#unexpected);
+    }
   }
 
   /** Tells where to publish from now on, and reports at once. @throws UnavailableError when the report is not confirmed. */
@@ -82,11 +112,12 @@ export class Heartbeat {
 
   #armTimer(): void {
     this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(this.#options.periodMs, () => {
+    this.#timer = this.#options.clock.after(this.#periodMs, () => {
       this.#options.logger.trace({}, 'heartbeat');
       this.#report(true).then(() => {
         if (this.#route !== undefined && !this.#stopped) {
           this.#armTimer();
+          this.#options.onPeriod?.();
         }
       }, this.#unexpected);
     });
@@ -126,11 +157,11 @@ export class Heartbeat {
     if (route === undefined) {
       return;
     }
-    const { statuses, describe, periodMs } = this.#options;
+    const { statuses, describe } = this.#options;
     const taken = statuses.take();
     const body = packEpStatusReport({
       endpoint_id: route.endpointId,
-      global_state: { ...describe(), heartbeat_period: periodMs / 1000, active },
+      global_state: { ...describe(), heartbeat_period: this.#periodMs / 1000, active },
       task_statuses: taken.report,
     });
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
@@ -145,5 +176,6 @@ export class Heartbeat {
     }
     taken.confirm();
     this.#confirmedCount += 1;
+    this.#confirmedAtMs = this.#options.clock.monotonicMs();
   }
 }

@@ -24,8 +24,12 @@ export interface HeldTask {
   attempts: number;
   /** Of the current attempt. */
   nonce: string;
-  /** Monotonic time at which the current attempt began to run. */
+  /** Monotonic time of its delivery; 0 when that was in an earlier run of the agent. */
+  readonly receivedAtMs: number;
+  /** Monotonic time at which the current attempt began to run; 0 before the first. */
   begunAtMs: number;
+  /** Monotonic time at which it got its result; 0 before. */
+  endedAtMs: number;
   /** Size of the task message; 0 until it is known again after a restart. */
   bodyBytes: number;
   /** The task message, while it is ready and not large. */

@@ -43,6 +43,8 @@ export interface AdmissionRules {
   readonly allowedSerializers?: ReadonlySet<string>;
   /** Number of places of a language; 0 means that this endpoint does not run it. */
   readonly places: Readonly<Record<Language, number>>;
+  /** What tells that this host has a batch scheduler, for which a language may have no places. */
+  readonly batchScheduler?: string;
 }
 
 /** Reads a delivery. Never throws. */
@@ -111,7 +113,7 @@ function readMeta(
     return refuse('SERIALIZER_NOT_ALLOWED', obstacle);
   }
   if (rules.places[language] === 0) {
-    return { kind: 'refused', taskId, failure: languageNotAvailable(language) };
+    return { kind: 'refused', taskId, failure: languageNotAvailable(language, rules) };
   }
   const resourceSpecification = readResourceSpecification(
     delivery.headers[RESOURCE_SPECIFICATION_HEADER],
@@ -130,11 +132,18 @@ function readMeta(
 }
 
 /** The failure of a task in a language for which this endpoint has no workers. */
-export function languageNotAvailable(language: Language): TaskFailure {
+export function languageNotAvailable(
+  language: Language,
+  { batchScheduler }: Pick<AdmissionRules, 'batchScheduler'>,
+): TaskFailure {
   const setting = language === 'javascript' ? 'javascript_threads' : 'python_interpreters';
+  const why =
+    batchScheduler === undefined
+      ? ''
+      : `, because its host has a batch scheduler (${batchScheduler}) and is taken for a login node`;
   return {
     code: 'LANGUAGE_NOT_AVAILABLE',
-    message: `this endpoint runs no ${language} functions: its operator can set ${setting} to 1 or more and restart the agent`,
+    message: `this endpoint runs no ${language} functions${why}: its operator can set ${setting} to 1 or more and restart the agent`,
   };
 }
 

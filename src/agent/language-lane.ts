@@ -63,6 +63,11 @@ export class LanguageLane {
     return this.#counts.running + this.#counts.ahead;
   }
 
+  /** Tasks whose next phase waits for the disk. */
+  get settlingCount(): number {
+    return this.#counts.accepting + this.#counts.starting;
+  }
+
   /** Places that may be filled. A language without workers lets one task through at a time, to be failed with the reason. */
   get usablePlaceCount(): number {
     return this.degraded === undefined ? this.placeCount : Math.max(1, this.placeCount);

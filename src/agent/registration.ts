@@ -40,9 +40,16 @@ type RegistrationOptions = Pick<
   | 'amqpPort'
 >;
 
+/** What of the registration can change while the agent runs. */
+export type DescribedEndpoint = Pick<
+  AgentOptions,
+  'displayName' | 'allowedFunctions' | 'allowedSerializers'
+>;
+
 /** Keeps the endpoint registered. */
 export class Registrar {
   readonly #options: RegistrationOptions;
+  #described: DescribedEndpoint;
   readonly #hub: HubClient;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -55,6 +62,7 @@ export class Registrar {
 
   constructor(options: RegistrationOptions, hub: HubClient, clock: Clock, logger: Logger) {
     this.#options = options;
+    this.#described = options;
     this.#hub = hub;
     this.#clock = clock;
     this.#logger = logger;
@@ -93,6 +101,21 @@ export class Registrar {
       this.#inFlight = undefined;
     });
     return await this.#inFlight;
+  }
+
+  /** Describes the endpoint to the hub in another way, now if it is registered and with the next registration otherwise. */
+  async update(described: DescribedEndpoint): Promise<void> {
+    this.#described = described;
+    const underWay = this.#inFlight;
+    if (underWay !== undefined) {
+      // It may have been made out of the old description already.
+      await underWay.catch((error: unknown) => {
+        this.#logger.debug({ reason: errorText(error) }, 'the registration before has failed');
+      });
+    }
+    if (this.#current !== undefined) {
+      await this.obtain(this.#current.epoch);
+    }
   }
 
   /** Whether `stop` was called. */
@@ -156,8 +179,8 @@ export class Registrar {
   }
 
   #body(): EndpointRegistration {
-    const { name, displayName, metadata, allowedFunctions, allowedSerializers, takeover } =
-      this.#options;
+    const { name, metadata, takeover } = this.#options;
+    const { displayName, allowedFunctions, allowedSerializers } = this.#described;
     const epoch = this.#current?.epoch ?? this.#options.previousEpoch;
     return {
       endpoint_name: name,

@@ -71,9 +71,11 @@ export class TaskAcceptance {
   #duplicateCount = 0;
   #isJournalFull = false;
   #isQuiesced = false;
+  #rules: AdmissionRules;
 
   constructor(options: TaskAcceptanceOptions) {
     this.#options = options;
+    this.#rules = options.rules;
     options.journal.onFullChange((full) => {
       this.#onJournalFull(full);
     });
@@ -91,8 +93,8 @@ export class TaskAcceptance {
 
   /** Takes a delivery from the broker. Never throws. */
   offer(delivery: Delivery, consumer: AmqpConsumer): void {
-    const { rules, logger, clock } = this.#options;
-    const incoming = readDelivery(delivery, rules);
+    const { logger, clock } = this.#options;
+    const incoming = readDelivery(delivery, this.#rules);
     if (incoming.kind === 'garbage') {
       logger.error({ reason: incoming.reason }, 'rejected a message that is no task');
       consumer.reject(delivery.deliveryTag);
@@ -154,8 +156,25 @@ export class TaskAcceptance {
   /** Accepts nothing more; gives unacked deliveries back to the broker. */
   quiesce(): void {
     this.#isQuiesced = true;
+    this.givePendingBack();
+  }
+
+  /** Accepts tasks again. */
+  resume(): void {
+    this.#isQuiesced = false;
+    this.takePending();
+  }
+
+  /** Gives the broker what waits for a place. Without a consumer it does not come back. */
+  givePendingBack(): void {
     this.#requeueAll();
     this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  /** Judges deliveries by other rules from now on; what was accepted stays accepted. */
+  setRules(rules: AdmissionRules): void {
+    this.#rules = rules;
   }
 
   #isTaking(language: Language): boolean {
@@ -211,7 +230,9 @@ export class TaskAcceptance {
       phase: 'accepting',
       attempts: isStarted ? 1 : 0,
       nonce: '',
+      receivedAtMs: pending.since,
       begunAtMs: 0,
+      endedAtMs: 0,
       bodyBytes: body.length,
       body: undefined,
       accepted: journal.received(

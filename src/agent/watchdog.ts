@@ -10,6 +10,9 @@ import type { Logger } from '../base/logger.ts';
 
 const PERIOD_MS = 30_000;
 
+/** After how many of its limits without progress a loop counts as stuck: starting it again got one of them. */
+const STUCK_FACTOR = 2;
+
 /** A loop that is watched. */
 export interface WatchedLoop {
   readonly name: string;
@@ -42,10 +45,14 @@ export interface WatchdogOptions {
 interface Watched {
   readonly loop: WatchedLoop;
   progress: number | string;
-  /** Monotonic time since which it is busy and the same. */
+  /** Monotonic time since which it is busy and the same, or was started again. */
   sinceMs: number;
+  /** As that, but starting it again does not count. */
+  stuckSinceMs: number;
   stallCount: number;
   lastStallAt: number;
+  /** Whether it has stalled and made no progress since. */
+  isStalled: boolean;
 }
 
 /** Watches loops. */
@@ -63,8 +70,10 @@ export class Watchdog {
       loop,
       progress: '',
       sinceMs: 0,
+      stuckSinceMs: 0,
       stallCount: 0,
       lastStallAt: 0,
+      isStalled: false,
     }));
   }
 
@@ -75,6 +84,7 @@ export class Watchdog {
     for (const watched of this.#watched) {
       watched.progress = watched.loop.progress();
       watched.sinceMs = nowMs;
+      watched.stuckSinceMs = nowMs;
     }
     this.#arm();
   }
@@ -83,6 +93,13 @@ export class Watchdog {
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+  }
+
+  /** False when a loop was started again and has made no progress since, for as long as it may take: only a new process can help. */
+  get isProgressing(): boolean {
+    return this.#watched.every(
+      ({ loop, stuckSinceMs }) => this.#checkedMs - stuckSinceMs < STUCK_FACTOR * loop.limitMs,
+    );
   }
 
   /** Every loop that has stalled since the start. */
@@ -94,6 +111,11 @@ export class Watchdog {
         count: stallCount,
         last_at: new Date(lastStallAt).toISOString(),
       }));
+  }
+
+  /** Loops that have stalled and have made no progress since. */
+  get stalled(): string[] {
+    return this.#watched.filter(({ isStalled }) => isStalled).map(({ loop }) => loop.name);
   }
 
   #arm(): void {
@@ -119,6 +141,8 @@ export class Watchdog {
       if (!isBusy || wasAsleep || progress !== watched.progress) {
         watched.progress = progress;
         watched.sinceMs = nowMs;
+        watched.stuckSinceMs = nowMs;
+        watched.isStalled = false;
       } else if (nowMs - watched.sinceMs >= loop.limitMs) {
         this.#onStall(watched, nowMs);
       }
@@ -130,6 +154,7 @@ export class Watchdog {
     const stalledMs = nowMs - watched.sinceMs;
     watched.sinceMs = nowMs;
     watched.stallCount += 1;
+    watched.isStalled = true;
     watched.lastStallAt = this.#options.clock.now();
     this.#options.logger.error(
       { loop: loop.name, stalledMs: Math.round(stalledMs), limitMs: loop.limitMs },

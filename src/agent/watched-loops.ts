@@ -3,11 +3,11 @@ import type { Clock } from '../base/clock.ts';
 import type { SessionState } from '../transport/amqp/session.ts';
 import type { BrokerLink } from './broker-link.ts';
 import type { Heartbeat } from './heartbeat.ts';
+import type { SupervisedHost } from './host-link.ts';
 import type { Journal } from './journal/journal.ts';
 import type { Registrar } from './registration.ts';
 import type { ResultOutbox } from './result-outbox.ts';
 import type { WatchedLoop } from './watchdog.ts';
-import type { WorkerHost } from './worker-host.ts';
 
 /** Longer than an attempt to connect or to register can take, with all the limits inside it. */
 const ATTEMPT_LIMIT_MS = 300_000;
@@ -24,7 +24,7 @@ export interface WatchedParts {
   readonly outbox: ResultOutbox;
   readonly heartbeat: Heartbeat;
   readonly journal: Journal;
-  readonly host: WorkerHost;
+  readonly host: SupervisedHost;
   readonly clock: Clock;
 }
 
@@ -59,7 +59,9 @@ export function brokerLoops(
     },
     {
       name: 'heartbeat',
-      limitMs: limits.heartbeatMs,
+      get limitMs() {
+        return limits.heartbeatMs;
+      },
       isBusy: isPublishing,
       progress: () => heartbeat.confirmedCount,
       restart: reconnectResults,
@@ -74,7 +76,7 @@ export function brokerLoops(
 }
 
 /** The worker host: what it has to do takes as long as it takes, but it must answer. */
-export function hostLoop(host: WorkerHost, limitMs: number): WatchedLoop {
+export function hostLoop(host: SupervisedHost, limitMs: number): WatchedLoop {
   return {
     name: 'worker host',
     limitMs,
@@ -89,13 +91,16 @@ export function hostLoop(host: WorkerHost, limitMs: number): WatchedLoop {
 }
 
 /** All loops of an agent. */
-export function watchedLoops(parts: WatchedParts, heartbeatPeriodMs: number): WatchedLoop[] {
-  const { journal, host } = parts;
+export function watchedLoops(parts: WatchedParts): WatchedLoop[] {
+  const { journal, host, heartbeat } = parts;
   return [
     ...brokerLoops(parts, {
       attemptMs: ATTEMPT_LIMIT_MS,
       confirmMs: CONFIRM_LIMIT_MS,
-      heartbeatMs: Math.max(HEARTBEAT_LIMIT_MS, 4 * heartbeatPeriodMs),
+      // The period may change.
+      get heartbeatMs() {
+        return Math.max(HEARTBEAT_LIMIT_MS, 4 * heartbeat.periodMs);
+      },
     }),
     {
       name: 'journal writer',

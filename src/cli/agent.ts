@@ -26,6 +26,26 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./agent/restart.ts')).restart,
   },
   {
+    command: 'pause [name]',
+    summary: 'Take no more tasks; what is held and runs goes on',
+    load: async () => (await import('./agent/pause.ts')).pause,
+  },
+  {
+    command: 'drain [name]',
+    summary: 'Take no more tasks, hand back what has not begun, and wait until nothing runs',
+    load: async () => (await import('./agent/drain.ts')).drain,
+  },
+  {
+    command: 'resume [name]',
+    summary: 'Take tasks again after a pause or a drain',
+    load: async () => (await import('./agent/resume.ts')).resume,
+  },
+  {
+    command: 'reload [name]',
+    summary: 'Read the settings again, without a restart where that is possible',
+    load: async () => (await import('./agent/reload.ts')).reload,
+  },
+  {
     command: 'status [name]',
     summary: 'Show what an endpoint does',
     load: async () => (await import('./agent/status.ts')).status,
@@ -56,6 +76,16 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./agent/config.ts')).config,
   },
   {
+    command: 'login',
+    summary: 'Sign in as a person, in a browser anywhere',
+    load: async () => (await import('./agent/login.ts')).login,
+  },
+  {
+    command: 'logout',
+    summary: 'End the login of this user and forget it',
+    load: async () => (await import('./agent/logout.ts')).logout,
+  },
+  {
     command: 'whoami [name]',
     summary: 'Show whose credentials are used, from where, at which hub',
     load: async () => (await import('./agent/whoami.ts')).whoami,
@@ -64,6 +94,26 @@ const COMMANDS: readonly CommandEntry[] = [
     command: 'delete [name]',
     summary: 'Delete an endpoint at the hub and its directory',
     load: async () => (await import('./agent/delete.ts')).deleteEndpoint,
+  },
+  {
+    command: 'ensure [name]',
+    summary: 'Start an endpoint unless it runs; for cron, as often as you like',
+    load: async () => (await import('./agent/ensure.ts')).ensure,
+  },
+  {
+    command: 'enable-on-boot [name]',
+    summary: 'Start an endpoint whenever this machine starts',
+    load: async () => (await import('./agent/enable-on-boot.ts')).enableOnBoot,
+  },
+  {
+    command: 'disable-on-boot [name]',
+    summary: 'Take back what enable-on-boot did',
+    load: async () => (await import('./agent/disable-on-boot.ts')).disableOnBoot,
+  },
+  {
+    command: 'worker <name>',
+    summary: 'Run the worker host of an endpoint as a service of its own (agent-worker@.service)',
+    load: async () => (await import('./agent/worker.ts')).worker,
   },
   {
     command: 'version',

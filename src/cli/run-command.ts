@@ -8,8 +8,9 @@
  *
  * Only this file ends the process, and only after what was printed has been written.
  */
+import { blankSecrets } from '../base/blank-secrets.ts';
 import { ComputeError, ConfigError, errorText } from '../base/errors.ts';
-import { printJson } from './output.ts';
+import { printLine, printNote } from './output.ts';
 
 /** What is read from the parsed command line here. */
 export interface CommandArguments {
@@ -31,6 +32,7 @@ export async function runCommand(
   } catch (error) {
     exitCode = reportFailure(error, argv.json === true);
   }
+  process.exitCode = exitCode;
   await flushed(process.stdout);
   await flushed(process.stderr);
   process.exit(exitCode);
@@ -38,16 +40,16 @@ export async function runCommand(
 
 /** Prints a failure as {@link runCommand} does, and returns its exit code. */
 export function reportFailure(error: unknown, asJson: boolean): number {
+  // A careless server repeats in its refusal what it was sent, credentials and all.
   if (asJson) {
-    printJson({ error: errorDocument(error) });
+    printLine(blankSecrets(JSON.stringify({ error: errorDocument(error) }, undefined, 2)));
   }
   if (error instanceof ComputeError) {
-    process.stderr.write(`${error.message}\n`);
+    printNote(blankSecrets(error.message));
     return error.exitCode;
   }
-  process.stderr.write(
-    `Internal error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-  );
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  printNote(`Internal error, please report it: ${blankSecrets(text)}`);
   return EXIT_SOFTWARE;
 }
 
@@ -76,10 +78,11 @@ export function errorDocument(error: unknown): CommandFailure {
   };
 }
 
-// `agent list | head -1` closes our stdout: that is no failure of ours, and nothing is left to say to anybody.
+// `agent list | head -1` closes our stdout, and a terminal may be gone: that is no failure of ours, and nothing is left to say to anybody.
 function dieQuietlyWhenReaderLeaves(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : EXIT_SOFTWARE);
+    const hasReaderLeft = error.code === 'EPIPE' || error.code === 'EIO';
+    process.exit(hasReaderLeft ? (process.exitCode ?? 0) : EXIT_SOFTWARE);
   });
 }
 

@@ -4,19 +4,20 @@
  * All problems are reported at once, each with its key, source, value and what was expected. The result is total and frozen;
  * times are in milliseconds whatever the unit in the file.
  */
-import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 
 import { readAuthorityFile } from '../base/authority-file.ts';
-import { ConfigError } from '../base/errors.ts';
 import type { ConfigProblem } from '../base/errors.ts';
+import { crossCheck, noticesOf } from './config-checks.ts';
 import type { Environment, SourceReading, SourcedValue } from './config-sources.ts';
 import { nearestKey } from './nearest-key.ts';
+import type { OptionOrigin } from './option-origin.ts';
 import { readOptionValue } from './option-types.ts';
 import type { OptionValue } from './option-types.ts';
 import { AGENT_OPTIONS, FILE_OPTIONS } from './options.ts';
 import type { LogLevel, OptionRow } from './options.ts';
+import { settingsError } from './problems-together.ts';
 import { findPython } from './python-interpreter.ts';
 
 /** Settings of one agent. */
@@ -37,10 +38,18 @@ export interface AgentConfig {
   readonly workingDir: string;
   readonly runInSandbox: boolean;
   readonly workerStartTimeoutMs: number;
+  /** 0 to 19. */
+  readonly workerNice: number;
+  /** Address space of one Python interpreter; 0: no limit. */
+  readonly workerMemoryMb: number;
+  /** Who starts the worker host: the agent, or a systemd unit. */
+  readonly workerHost: 'child' | 'unit';
   /** Undefined: all functions. */
   readonly allowedFunctions: readonly string[] | undefined;
   /** Identifiers; undefined: all serializers. */
   readonly allowedSerializers: readonly string[] | undefined;
+  /** The endpoint may be shared although its workers run as the agent's user. */
+  readonly shareWithoutIsolation: boolean;
   readonly reserve: number;
   /** 0: no limit. */
   readonly taskTimeoutMs: number;
@@ -50,8 +59,28 @@ export interface AgentConfig {
   readonly outputBytesMax: number;
   readonly heartbeatPeriodMs: number;
   readonly drainGraceMs: number;
+  /** 0: the agent never stops by itself. */
+  readonly idleHeartbeatsSoft: number;
+  /** 0: never. */
+  readonly idleHeartbeatsHard: number;
+  /** Cron expressions. */
+  readonly cleanupSchedule: string;
+  /** Both windows are set, or neither. */
+  readonly drainAt: string | undefined;
+  readonly resumeAt: string | undefined;
+  /** As {@link parseListenAddress} takes it. */
+  readonly metricsListen: string | undefined;
   readonly journalBytesMax: number;
   readonly logLevel: LogLevel;
+  /** Of all files of the log. */
+  readonly logBytesMax: number;
+  /** 0: captured output is not kept. */
+  readonly taskLogsDays: number;
+  readonly taskLogsBytesMax: number;
+  /** What tells that this host has a batch scheduler, as a path. */
+  readonly batchScheduler: string | undefined;
+  /** What is right and yet worth knowing, in whole sentences for the operator. */
+  readonly notices: readonly string[];
 }
 
 /** What settings are resolved from. */
@@ -61,6 +90,8 @@ export interface AgentConfigSources {
   readonly file?: SourceReading | undefined;
   readonly dotenv?: { readonly path: string; readonly values: Environment } | undefined;
   readonly environment?: Environment;
+  /** What tells that this host has a batch scheduler, if it has one. */
+  readonly batchScheduler?: string | undefined;
   /** By option key (`hub_url`), not by the name of the flag. */
   readonly flags?: Readonly<Record<string, unknown>>;
 }
@@ -68,15 +99,8 @@ export interface AgentConfigSources {
 /** Settings and where each came from. */
 export interface ResolvedAgentConfig {
   readonly config: AgentConfig;
-  /** Every option of config.yaml: its value as in the file, and `default`, `file:line`, a variable or a flag. */
+  /** Every option of config.yaml: its value as in the file, and `file:line`, a variable, a flag or a kind of default. */
   readonly origins: readonly OptionOrigin[];
-}
-
-/** Where a setting came from. */
-export interface OptionOrigin {
-  readonly key: string;
-  readonly value: OptionValue | undefined;
-  readonly source: string;
 }
 
 /** Resolves settings. @throws ConfigError with every problem there is. */
@@ -87,28 +111,38 @@ export function resolveAgentConfig(sources: AgentConfigSources): ResolvedAgentCo
   const origins: OptionOrigin[] = [];
   for (const option of FILE_OPTIONS) {
     const sourced = lookUp(option, sources);
-    const value = sourced === undefined ? option.default : read(option, sourced, problems);
+    const { value: standard, source } = defaultOf(option, sources.batchScheduler);
+    const value = sourced === undefined ? standard : read(option, sourced, problems);
     if (value !== undefined) {
       values.set(option.key, value);
     }
-    origins.push({ key: option.key, value, source: sourced?.source ?? 'default' });
+    const isDefault = sourced === undefined;
+    origins.push({ key: option.key, value, source: sourced?.source ?? source, isDefault });
   }
   const ca = readAuthorities(values, origins, sources.directory, problems);
-  const config = toAgentConfig(values, sources, ca);
+  const plain = toAgentConfig(values, sources, ca);
+  const config = Object.freeze({ ...plain, notices: noticesOf(plain, origins, sources.directory) });
   problems.push(...crossCheck(config, origins));
   if (problems.length > 0) {
-    throw new ConfigError(
-      problems.length === 1
-        ? 'The settings have a problem:'
-        : `The settings have ${problems.length} problems:`,
-      problems,
-    );
+    throw settingsError(problems);
   }
   const known = new Map<string, OptionValue>([...values, ['reserve', config.reserve]]);
   return {
     config,
     origins: origins.map((origin) => ({ ...origin, value: known.get(origin.key) })),
   };
+}
+
+function defaultOf(
+  { default: value, schedulerDefault }: OptionRow,
+  batchScheduler: string | undefined,
+): { value: OptionValue | undefined; source: string } {
+  return batchScheduler === undefined || schedulerDefault === undefined
+    ? { value, source: 'default' }
+    : {
+        value: schedulerDefault,
+        source: `default of hosts with a batch scheduler (${batchScheduler})`,
+      };
 }
 
 function lookUp(option: OptionRow, sources: AgentConfigSources): SourcedValue | undefined {
@@ -202,40 +236,19 @@ function readAuthorities(
   return undefined;
 }
 
-function crossCheck(config: AgentConfig, origins: readonly OptionOrigin[]): ConfigProblem[] {
-  const sourceOf = (key: string): string =>
-    origins.find((origin) => origin.key === key)?.source ?? 'default';
-  const problems: ConfigProblem[] = [];
-  if (config.javascriptThreads === 0 && config.pythonInterpreters === 0) {
-    problems.push({
-      key: 'python_interpreters',
-      source: sourceOf('python_interpreters'),
-      value: '0',
-      expected: 'expected at least 1 here or in javascript_threads: nothing could run',
-    });
-  }
-  // A bare name that is not found is no problem: an endpoint may have no use for Python.
-  const python = { key: 'python', source: sourceOf('python'), value: config.python };
-  if (config.python.includes('/') && !isAbsolute(config.python)) {
-    problems.push({ ...python, expected: 'expected an absolute path or a name on PATH' });
-  } else if (isAbsolute(config.python) && !existsSync(config.python)) {
-    problems.push({ ...python, expected: 'there is no such file' });
-  }
-  return problems;
-}
-
 function toAgentConfig(
   values: ReadonlyMap<string, OptionValue>,
-  { directory, environment = {} }: AgentConfigSources,
+  { directory, environment = {}, batchScheduler }: AgentConfigSources,
   ca: string | undefined,
-): AgentConfig {
+): Omit<AgentConfig, 'notices'> {
   const number = (key: string): number => values.get(key) as number;
   const text = (key: string): string => values.get(key) as string;
+  const optionalText = (key: string): string | undefined => values.get(key) as string | undefined;
   const milliseconds = (key: string): number => Math.round(number(key) * 1000);
   const slots = number('javascript_threads') + number('python_interpreters');
   const workingDir = withHome(text('working_dir'));
-  return Object.freeze<AgentConfig>({
-    displayName: values.get('display_name') as string | undefined,
+  return {
+    displayName: optionalText('display_name'),
     hubUrl: text('hub_url'),
     ca,
     amqpPort: values.get('amqp_port') as number | undefined,
@@ -247,10 +260,14 @@ function toAgentConfig(
     workingDir: isAbsolute(workingDir) ? workingDir : join(directory, workingDir),
     runInSandbox: values.get('run_in_sandbox') === true,
     workerStartTimeoutMs: milliseconds('worker_start_timeout_s'),
+    workerNice: number('worker_nice'),
+    workerMemoryMb: number('worker_memory_mb'),
+    workerHost: text('worker_host') as AgentConfig['workerHost'],
     allowedSerializers: Object.freeze(values.get('allowed_serializers')) as
       readonly string[] | undefined,
     allowedFunctions: Object.freeze(values.get('allowed_functions')) as
       readonly string[] | undefined,
+    shareWithoutIsolation: values.get('share_without_isolation') === true,
     reserve:
       (values.get('reserve') as number | undefined) ?? Math.min(1024, Math.max(64, 2 * slots)),
     taskTimeoutMs: milliseconds('task_timeout_s'),
@@ -260,9 +277,19 @@ function toAgentConfig(
     outputBytesMax: number('output_bytes_max'),
     heartbeatPeriodMs: milliseconds('heartbeat_period_s'),
     drainGraceMs: milliseconds('drain_grace_s'),
+    idleHeartbeatsSoft: number('idle_heartbeats_soft'),
+    idleHeartbeatsHard: number('idle_heartbeats_hard'),
+    cleanupSchedule: text('cleanup_schedule'),
+    drainAt: optionalText('drain_at'),
+    resumeAt: optionalText('resume_at'),
+    metricsListen: optionalText('metrics_listen'),
     journalBytesMax: number('journal_bytes_max'),
     logLevel: text('log_level') as LogLevel,
-  });
+    logBytesMax: number('log_bytes_max'),
+    taskLogsDays: number('task_logs_days'),
+    taskLogsBytesMax: number('task_logs_bytes_max'),
+    batchScheduler,
+  };
 }
 
 function withHome(path: string): string {

@@ -10,12 +10,15 @@ import type { OptionRow } from './options.ts';
 
 const COMMENT_WIDTH = 88;
 
+const CREDENTIAL_OPTIONS = AGENT_OPTIONS.filter((option) => option.section === 'Credentials');
+
 /** config.yaml: what is set stands there, everything else as a comment with its default. */
 export function renderConfigFile(settings: ReadonlyMap<string, OptionValue>): string {
   const lines = [
     '# Settings of this endpoint. A line without # is set; the others show the defaults.',
-    '# The environment (OUTPOST_…) and flags win over this file. Changes take effect when the',
-    '# agent is restarted. Secrets do not belong here but into .env beside this file.',
+    '# Flags, the environment (OUTPOST_…) and .env win over this file. Changes take effect when the',
+    '# agent is restarted; those of settings marked "Reload" also by: agent reload NAME',
+    '# Secrets do not belong here but into .env beside this file.',
   ];
   for (const section of OPTION_SECTIONS) {
     const options = FILE_OPTIONS.filter((option) => option.section === section);
@@ -29,13 +32,13 @@ export function renderConfigFile(settings: ReadonlyMap<string, OptionValue>): st
   return `${lines.join('\n')}\n`;
 }
 
-/** A `.env` file with what can be set there; values that are given stand without the comment sign. */
+/** A `.env` file with all that can be set there; values that are given, by variable, stand without the comment sign. */
 export function renderDotenvFile(values: Readonly<Record<string, string>>): string {
   const lines = [
     '# Credentials of this endpoint, and settings that win over config.yaml. Only you may read',
     '# this file: the agent refuses it otherwise (chmod 600).',
   ];
-  for (const option of AGENT_OPTIONS.filter((row) => row.section === 'Credentials')) {
+  for (const option of CREDENTIAL_OPTIONS) {
     const value = values[option.environment];
     lines.push(
       '',
@@ -44,6 +47,20 @@ export function renderDotenvFile(values: Readonly<Record<string, string>>): stri
         ? `# ${option.environment}=`
         : `${option.environment}=${dotenvQuoted(value)}`,
     );
+  }
+  lines.push('', '# Each setting of config.yaml, as it is called here, with its default:', '#');
+  for (const option of FILE_OPTIONS) {
+    const value = values[option.environment];
+    lines.push(
+      value === undefined
+        ? `# ${option.environment}=${dotenvDefault(option)}`
+        : `${option.environment}=${dotenvQuoted(value)}`,
+    );
+  }
+  const known = new Set(AGENT_OPTIONS.map((option) => option.environment));
+  const others = Object.entries(values).filter(([name]) => !known.has(name));
+  if (others.length > 0) {
+    lines.push('', '# Others:', ...others.map(([name, value]) => `${name}=${dotenvQuoted(value)}`));
   }
   return `${lines.join('\n')}\n`;
 }
@@ -61,7 +78,17 @@ export function renderConfigurationReference(): string {
     'default. An empty value means "not set".',
     '',
     'All problems are reported at once, with the file and line or the variable that each came from; unknown keys',
-    'are problems too. `agent config show --origin` prints what is in force and where it comes from.',
+    'are problems too. `agent config show --origin` prints what is in force and where it comes from,',
+    '`agent config validate` only what is wrong. With `--json`, `agent config show` prints one object with the value of',
+    'each setting under its key, null where it is not set; with `--origin` each is an object of `value` and `source`.',
+    'The client secret is `"[secret]"` there.',
+    '',
+    '`agent configure NAME --from FILE` begins with the settings of a YAML or JSON file (- for stdin); flags win over it.',
+    'Nothing waits for input unless stdin is a terminal and `--json` is absent.',
+    '',
+    'Where a batch scheduler is installed (sbatch, qsub, bsub or condor_submit, or /etc/slurm), the host is taken for a',
+    'login node that people share: no workers run there, and those that you set run with less claim to the processors,',
+    'unless `javascript_threads`, `python_interpreters` and `worker_nice` say otherwise.',
   ];
   for (const section of OPTION_SECTIONS) {
     lines.push('', `## ${section}`);
@@ -97,14 +124,21 @@ function factLines(option: OptionRow): string[] {
   if (option.flag !== undefined) {
     names.push(`flag \`--${option.flag}\``);
   }
-  const { unit } = option;
-  const isCountOf = unit !== undefined && option.type.type === 'integer';
   return [
-    `- Expected: ${expectation(option.type)}${isCountOf ? ` (${unit})` : ''}`,
+    `- Expected: ${expectationWithUnit(option)}`,
     `- Default: ${defaultText(option)}`,
     `- Also: ${names.join(', ')}`,
-    `- A change takes effect ${option.restartNeeded ? 'when the agent is restarted' : 'without a restart'}`,
+    `- A change takes effect ${whenApplied(option)}`,
   ];
+}
+
+function whenApplied({ secret, restartNeeded }: OptionRow): string {
+  if (secret) {
+    return 'at the next sign-in';
+  }
+  return restartNeeded
+    ? 'when the agent is restarted'
+    : 'when the agent reads its settings again (`agent reload`, or SIGHUP), without a restart';
 }
 
 function credentialsChapter(): string[] {
@@ -119,16 +153,37 @@ function credentialsChapter(): string[] {
     '4. the systemd credentials `outpost-client-id` and `outpost-client-secret` (`LoadCredential=`)',
     '5. the endpoint’s `.env`, with any of the three pairs of names; it must have mode 0600',
     '',
+    'A file with a secret, be it `.env`, a systemd credential or the FILE of `--client-secret-file`, is refused when',
+    'others on the machine can read or write it. (The mode of a systemd credential may show the group as a reader: that is',
+    'the mask of its access control list.)',
+    '',
     '`agent whoami` says which source is used and whose identity it is.',
   ];
 }
 
 function commentLines(option: OptionRow): string[] {
-  const text =
-    option.defaultText === undefined
-      ? option.description
-      : `${option.description} Default: ${option.defaultText}.`;
-  return wrapped(text, COMMENT_WIDTH - 2).map((line) => `# ${line}`);
+  const facts = [
+    `Expected: ${expectationWithUnit(option)}.`,
+    ...(option.defaultText === undefined ? [] : [`Default: ${option.defaultText}.`]),
+    ...(option.restartNeeded || option.secret ? [] : ['Reload.']),
+  ];
+  return [option.description, facts.join(' ')].flatMap((text) =>
+    wrapped(text, COMMENT_WIDTH - 2).map((line) => `# ${line}`),
+  );
+}
+
+function expectationWithUnit({ type, unit }: OptionRow): string {
+  return unit !== undefined && type.type === 'integer'
+    ? `${expectation(type)} (${unit})`
+    : expectation(type);
+}
+
+// What is computed or not set by default is left empty, which means "not set".
+function dotenvDefault(option: OptionRow): string {
+  const { default: value, defaultText } = option;
+  return value === undefined || defaultText !== undefined || typeof value === 'object'
+    ? ''
+    : dotenvQuoted(String(value));
 }
 
 function settingLines(option: OptionRow, value: OptionValue | undefined): string[] {

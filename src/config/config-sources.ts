@@ -1,12 +1,10 @@
 /**
- * Where values come from: config.yaml with line numbers, `.env`, the environment, flags. Nothing here judges a value.
+ * Where values come from: config.yaml with line numbers, the environment, flags. Nothing here judges a value.
  *
  * The environment is a parameter with `process.env` as its default and is never written to; an empty text means unset.
  */
 import { readFileSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 
-import { parse as parseDotenv } from 'dotenv';
 import { LineCounter, isMap, isNode, isScalar, parseDocument } from 'yaml';
 
 import { ConfigError, errorCode, errorText } from '../base/errors.ts';
@@ -74,31 +72,6 @@ export function parseConfigText(text: string, path: string): SourceReading {
   return { values, problems };
 }
 
-/** The variables of a dotenv file, or undefined when there is none. Others on the machine must not be able to read it. */
-export async function readDotenvFile(path: string): Promise<Record<string, string> | undefined> {
-  let mode: number;
-  try {
-    mode = (await stat(path)).mode;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') {
-      return undefined;
-    }
-    throw unreadable(path, error);
-  }
-  if ((mode & 0o077) !== 0) {
-    throw new ConfigError('A file with secrets can be read by others', [
-      {
-        key: '.env',
-        source: path,
-        value: `mode ${(mode & 0o777).toString(8).padStart(4, '0')}`,
-        expected: `to be yours alone; run: chmod 600 ${path}`,
-      },
-    ]);
-  }
-  const text = readTextFile(path);
-  return text === undefined ? undefined : parseDotenv(text);
-}
-
 /** The text of a small file, or undefined when there is none. @throws ConfigError when it cannot be read. */
 export function readTextFile(path: string): string | undefined {
   try {
@@ -113,11 +86,12 @@ export function readTextFile(path: string): string | undefined {
     if (errorCode(error) === 'ENOENT') {
       return undefined;
     }
-    throw error instanceof ConfigError ? error : unreadable(path, error);
+    throw error instanceof ConfigError ? error : unreadableFile(path, error);
   }
 }
 
-function unreadable(path: string, cause: unknown): ConfigError {
+/** What is thrown for a file that is there and cannot be read. */
+export function unreadableFile(path: string, cause: unknown): ConfigError {
   const problem = { key: path, source: path, expected: `to be readable; ${errorText(cause)}` };
   return new ConfigError('A settings file cannot be read', [problem], { cause });
 }

@@ -11,9 +11,10 @@
 import { join } from 'node:path';
 
 import { AuthError, ConfigError } from '../base/errors.ts';
-import { readDotenvFile, readTextFile } from './config-sources.ts';
 import type { Environment } from './config-sources.ts';
+import { readDotenvFile } from './dotenv-file.ts';
 import { UUID_PATTERN } from './option-types.ts';
+import { readSecretFile } from './secret-file.ts';
 import { Secret } from './secret.ts';
 
 /** Who an agent or a command signs in as. */
@@ -149,8 +150,8 @@ async function lookUp(sources: CredentialSources): Promise<FoundPair | undefined
   const directory = environment['CREDENTIALS_DIRECTORY'];
   if (directory !== undefined && directory !== '') {
     const names = { id: 'outpost-client-id', secret: 'outpost-client-secret' };
-    const id = unset(readTextFile(join(directory, names.id))?.trim());
-    const secret = unset(readTextFile(join(directory, names.secret))?.trim());
+    const id = await readSystemdCredential(directory, names.id);
+    const secret = await readSystemdCredential(directory, names.secret);
     if (id !== undefined || secret !== undefined) {
       const source = `systemd credential in ${directory}`;
       return { names, source, id, secret, isLegacy: false, handOver: false };
@@ -158,6 +159,12 @@ async function lookUp(sources: CredentialSources): Promise<FoundPair | undefined
   }
   const dotenv = dotenvPath === undefined ? undefined : await readDotenvFile(dotenvPath);
   return dotenv && pairIn(dotenv, dotenvPath ?? '.env', false);
+}
+
+// The id is no secret, but systemd makes both files alike.
+async function readSystemdCredential(directory: string, name: string): Promise<string | undefined> {
+  const text = await readSecretFile(join(directory, name), { key: name, mayGroupRead: true });
+  return unset(text?.trim());
 }
 
 function pairIn(variables: Environment, source: string, handOver: boolean): FoundPair | undefined {

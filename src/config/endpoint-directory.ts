@@ -143,6 +143,17 @@ export async function findEndpointDirectory(
   return directory;
 }
 
+/** Makes sure that an endpoint can be made. @throws ConflictError ENDPOINT_EXISTS. */
+export function refuseExistingEndpoint(directory: EndpointDirectory, cause?: unknown): void {
+  if (existsSync(directory.path)) {
+    throw new ConflictError(
+      'ENDPOINT_EXISTS',
+      `${directory.path} exists. Give another name, or write its config.yaml anew with --force.`,
+      { cause },
+    );
+  }
+}
+
 /** Makes the directory of a new endpoint. @throws ConflictError ENDPOINT_EXISTS. */
 export async function createEndpointDirectory(
   home: string,
@@ -153,16 +164,10 @@ export async function createEndpointDirectory(
   try {
     await mkdir(directory.path, { mode: 0o700 });
   } catch (error) {
-    if (errorCode(error) !== 'EEXIST') {
-      throw new UnavailableError(
-        'START_FAILED',
-        `${directory.path} cannot be made: ${errorText(error)}`,
-        { cause: error },
-      );
-    }
-    throw new ConflictError(
-      'ENDPOINT_EXISTS',
-      `${directory.path} exists. Give another name, or write its config.yaml anew with --force.`,
+    refuseExistingEndpoint(directory, error);
+    throw new UnavailableError(
+      'START_FAILED',
+      `${directory.path} cannot be made: ${errorText(error)}`,
       { cause: error },
     );
   }

@@ -21,9 +21,12 @@ import {
   SUBMISSION_BYTES_MAX,
   TASK_TTL_MS,
 } from '../protocol/limits.ts';
-import { readDotenvFile, readTextFile } from './config-sources.ts';
+import { readTextFile } from './config-sources.ts';
 import type { Environment } from './config-sources.ts';
+import { readDotenvFile } from './dotenv-file.ts';
 import { outpostHome } from './endpoint-directory.ts';
+import { parseOidcIssuers } from './oidc-issuers.ts';
+import type { OidcIssuer } from './oidc-issuers.ts';
 import { LOG_LEVELS } from './options.ts';
 import type { LogLevel } from './options.ts';
 
@@ -76,6 +79,12 @@ export const HUB_VARIABLES = {
   tlsKeyFile: {
     name: 'OUTPOST_HUB_TLS_KEY_FILE',
     summary: 'PEM file with the key of that certificate',
+  },
+  oidcIssuers: {
+    name: 'OUTPOST_OIDC_ISSUERS',
+    summary:
+      'Issuers (OpenID Connect) whose signed tokens sign people in: a JSON list, or the path of a file with one; docs/sign-in.md has the fields',
+    defaultText: 'none',
   },
   submissionBytesMax: {
     name: 'OUTPOST_HUB_SUBMISSION_BYTES_MAX',
@@ -142,6 +151,8 @@ export interface HubConfig {
   /** Authorities that are trusted beside the system's, PEM. */
   readonly ca: string | undefined;
   readonly tls: RenewableIdentity | undefined;
+  /** Issuers whose tokens are taken beside the hub's own. */
+  readonly issuers: readonly OidcIssuer[] | undefined;
   readonly limits: {
     readonly submissionBytesMax: number;
     readonly functionBytesMax: number;
@@ -266,6 +277,18 @@ function readIdentity(reader: VariableReader): { cert: string; key: string } | u
   }
 }
 
+function readIssuers(reader: VariableReader): readonly OidcIssuer[] | undefined {
+  const variable = HUB_VARIABLES.oidcIssuers;
+  const value = reader.text(variable);
+  const text = value?.startsWith('[') === true ? value : reader.file(variable);
+  const reading = text === undefined ? undefined : parseOidcIssuers(text);
+  if (reading !== undefined && 'expected' in reading) {
+    reader.refuse(variable, undefined, reading.expected);
+    return undefined;
+  }
+  return reading?.issuers;
+}
+
 function commonSettings(reader: VariableReader, environment: Environment): HubConfig {
   const identity = readIdentity(reader);
   return {
@@ -283,6 +306,7 @@ function commonSettings(reader: VariableReader, environment: Environment): HubCo
         return renewed ?? identity;
       },
     },
+    issuers: readIssuers(reader),
     limits: {
       submissionBytesMax:
         reader.integer(HUB_VARIABLES.submissionBytesMax, 1024, 256 * 1024 * 1024) ??

@@ -1,19 +1,22 @@
 /**
- * The product's logger: pino, as JSON to a bounded file or to stdout, readable on a terminal.
+ * The product's logger: pino, as JSON to a bounded file or to stdout, readable on a terminal. Level and budget can be changed
+ * while it is written.
  *
  * Secrets are kept out twice: fields with a telling name are replaced, and what looks like a password in a URL or a bearer
  * token in any text of a line is blanked just before writing.
  */
 import { pino } from 'pino';
 
-import type { Logger } from '../base/logger.ts';
+import { SECRET_PLACEHOLDER, blankSecrets } from '../base/blank-secrets.ts';
+import type { Logger, LogControl } from '../base/logger.ts';
+import { levelControl } from './log-level-control.ts';
 import type { LogLevel } from './options.ts';
 import { RotatingFile } from './rotating-file.ts';
-import { SECRET_PLACEHOLDER } from './secret.ts';
 
 /** Where lines go. */
 export type LogDestination =
-  | { readonly kind: 'file'; readonly path: string }
+  /** `bytesMax` is for this file and its predecessors together. */
+  | { readonly kind: 'file'; readonly path: string; readonly bytesMax?: number }
   | { readonly kind: 'stdout' }
   | { readonly kind: 'terminal' };
 
@@ -25,9 +28,17 @@ export interface LogOptions {
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
-/** A logger and how to end it. */
+/** A logger, how to change it and how to end it. */
 export interface OpenLog {
   readonly logger: Logger;
+  readonly control: LogControl;
+  readonly close: () => void;
+}
+
+/** Where lines go, once it is open. */
+interface OpenDestination {
+  readonly stream: { write: (line: string) => void };
+  readonly setBytesMax: (bytesMax: number) => void;
   readonly close: () => void;
 }
 
@@ -54,7 +65,7 @@ const REDACTED_PATHS: readonly string[] = SECRET_FIELDS.flatMap((field) => [
 
 /** Opens the log. */
 export async function openLog({ level, destination, fields = {} }: LogOptions): Promise<OpenLog> {
-  const { stream, close } = await openDestination(destination);
+  const { stream, setBytesMax, close } = await openDestination(destination);
   const logger = pino(
     {
       level,
@@ -66,37 +77,50 @@ export async function openLog({ level, destination, fields = {} }: LogOptions): 
     },
     stream,
   );
-  return { logger, close };
+  // Children are made without options of their own, so the level of their parent is theirs, also when it changes.
+  const levels = levelControl(level, (next) => {
+    logger.level = next;
+  });
+  return {
+    logger,
+    control: {
+      get levels() {
+        return levels.levels;
+      },
+      setLevel: levels.setLevel,
+      configure: (settings) => {
+        if (settings.bytesMax !== undefined) {
+          setBytesMax(settings.bytesMax);
+        }
+        if (settings.level !== undefined) {
+          levels.configure(settings.level);
+        }
+      },
+    },
+    close: () => {
+      levels.end();
+      close();
+    },
+  };
 }
 
-/** Blanks passwords in URLs and bearer tokens in a line of the log. */
-export function blankSecrets(line: string): string {
-  return line
-    .replaceAll(
-      /(?<prefix>\b[a-z][a-z0-9+.-]*:\/\/[^\s"'/:@]*:)[^\s"'/@]+@/gi,
-      `$<prefix>${SECRET_PLACEHOLDER}@`,
-    )
-    .replaceAll(
-      /(?<scheme>\b(?:Bearer|Basic) )[A-Za-z0-9._~+/-]{8,}=*/g,
-      `$<scheme>${SECRET_PLACEHOLDER}`,
-    );
-}
-
-async function openDestination(
-  destination: LogDestination,
-): Promise<{ stream: { write: (line: string) => void }; close: () => void }> {
+async function openDestination(destination: LogDestination): Promise<OpenDestination> {
+  const unbounded = { setBytesMax: () => undefined, close: () => undefined };
   switch (destination.kind) {
     case 'file': {
-      const file = new RotatingFile({ path: destination.path });
+      const file = new RotatingFile(destination);
       return {
         stream: file,
+        setBytesMax: (bytesMax) => {
+          file.setBytesMax(bytesMax);
+        },
         close: () => {
           file.close();
         },
       };
     }
     case 'stdout':
-      return { stream: pino.destination({ dest: 1, sync: true }), close: () => undefined };
+      return { stream: pino.destination({ dest: 1, sync: true }), ...unbounded };
     case 'terminal': {
       // Loaded here only: it is slow to load, and a daemon has no use for it.
       const { default: pretty } = await import('pino-pretty');
@@ -106,7 +130,7 @@ async function openDestination(
         translateTime: 'SYS:HH:MM:ss.l',
         ignore: 'pid',
       };
-      return { stream: pretty(options), close: () => undefined };
+      return { stream: pretty(options), ...unbounded };
     }
   }
 }

@@ -4,9 +4,9 @@
  * A reader returns the value or what it expected instead; it never throws, so that all problems are reported at once.
  */
 import { readAllowedSerializers } from '../protocol/serialization.ts';
-
-/** What a reader made of a value. */
-export type Reading<T> = { readonly value: T } | { readonly expected: string };
+import { CRON_EXPECTATION, readCronExpression } from './cron-expression.ts';
+import { LISTEN_EXPECTATION, isLoopback, readListenAddress } from './listen-address.ts';
+import type { Reading } from './reading.ts';
 
 /** A whole number with bounds. */
 export interface IntegerType {
@@ -64,6 +64,16 @@ export interface VariablesType {
   readonly type: 'variables';
 }
 
+/** A cron expression: five fields, or six with seconds in front. */
+export interface CronType {
+  readonly type: 'cron';
+}
+
+/** Where to listen on this machine: host:port on loopback, or the absolute path of a Unix socket. */
+export interface ListenType {
+  readonly type: 'listen';
+}
+
 /** Every type of option. */
 export type OptionType =
   | IntegerType
@@ -75,7 +85,9 @@ export type OptionType =
   | UuidListType
   | SerializerListType
   | FlagType
-  | VariablesType;
+  | VariablesType
+  | CronType
+  | ListenType;
 
 /** A value after reading. */
 export type OptionValue =
@@ -112,6 +124,10 @@ export function readOptionValue(type: OptionType, raw: unknown): Reading<OptionV
       return readFlag(raw);
     case 'variables':
       return readVariables(raw);
+    case 'cron':
+      return readCronExpression(raw);
+    case 'listen':
+      return readListenAddress(raw);
   }
 }
 
@@ -138,6 +154,10 @@ export function expectation(type: OptionType): string {
       return 'true or false';
     case 'variables':
       return 'a map of environment variable names to texts';
+    case 'cron':
+      return CRON_EXPECTATION;
+    case 'listen':
+      return LISTEN_EXPECTATION;
   }
 }
 
@@ -181,16 +201,6 @@ function readHubUrl(raw: unknown): Reading<string> {
     };
   }
   return { value: url.href.replace(/\/+$/, '') };
-}
-
-// Whether a host name of a URL is this machine.
-function isLoopback(hostname: string): boolean {
-  return (
-    hostname === 'localhost' ||
-    hostname.endsWith('.localhost') ||
-    hostname === '[::1]' ||
-    /^127(\.\d{1,3}){3}$/.test(hostname)
-  );
 }
 
 function readUuidList(raw: unknown): Reading<readonly string[]> {

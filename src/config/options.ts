@@ -24,9 +24,11 @@ export interface OptionRow {
   readonly default?: OptionValue;
   /** The default in words where it is computed. */
   readonly defaultText?: string;
+  /** The default on a host with a batch scheduler, which many people share. */
+  readonly schedulerDefault?: OptionValue;
   /** Never printed, and never read from config.yaml. */
   readonly secret: boolean;
-  /** Whether a change waits for the next start of the agent. */
+  /** Whether a change waits for the next start of the agent, or is applied when it reads its settings again. */
   readonly restartNeeded: boolean;
   /** Chapter of the documentation. */
   readonly section: OptionSection;
@@ -54,6 +56,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Threads or interpreters of one language unless told otherwise: an agent often shares a login node with people. */
 const SLOTS_DEFAULT = Math.min(2, availableParallelism());
+const SLOTS_DEFAULT_TEXT =
+  '2, or 1 on a machine with one core, or 0 where a batch scheduler is installed';
 
 /** `setTimeout` takes at most 2^31 ms, which is a little more. */
 const TIMEOUT_S_MAX = 2_000_000;
@@ -65,6 +69,9 @@ const OUTPUT_BYTES_LIMIT = 64 * 1024;
 const JOURNAL_BYTES_MIN = 64 * 1024 * 1024;
 
 const TIB = 1024 ** 4;
+
+/** Rotation needs some files of a useful size. */
+const LOG_BYTES_MIN = 1024 * 1024;
 
 type Draft = Omit<OptionRow, 'environment' | 'flag' | 'secret' | 'restartNeeded'>;
 
@@ -79,9 +86,14 @@ function row(draft: Draft): OptionRow {
   };
 }
 
+/** A row whose changes a running agent applies when it is told to read its settings again. */
+function reloadedRow(draft: Draft): OptionRow {
+  return { ...row(draft), restartNeeded: false };
+}
+
 /** Options of the agent, in the order in which they are documented. */
 export const AGENT_OPTIONS: readonly OptionRow[] = [
-  row({
+  reloadedRow({
     key: 'display_name',
     type: { type: 'text', lengthMax: 256 },
     section: 'Endpoint and hub',
@@ -114,7 +126,8 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     key: 'javascript_threads',
     type: { type: 'integer', min: 0, max: 256 },
     default: SLOTS_DEFAULT,
-    defaultText: '2, or 1 on a machine with one core',
+    schedulerDefault: 0,
+    defaultText: SLOTS_DEFAULT_TEXT,
     section: 'Workers',
     description:
       'Threads for JavaScript functions; each runs one task at a time. 0: this endpoint runs no JavaScript.',
@@ -132,7 +145,8 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     key: 'python_interpreters',
     type: { type: 'integer', min: 0, max: 256 },
     default: SLOTS_DEFAULT,
-    defaultText: '2, or 1 on a machine with one core',
+    schedulerDefault: 0,
+    defaultText: SLOTS_DEFAULT_TEXT,
     section: 'Workers',
     description:
       'Python processes for Python functions and shell commands; each runs one task at a time. 0: this endpoint runs neither.',
@@ -170,6 +184,33 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
       'Whether each task gets a directory of its own, working_dir/<task id>, that is removed when the task has ended, whatever ended it. A Python function starts in it; both languages find it in GC_TASK_SANDBOX_DIR. JavaScript threads cannot change their directory, so GC_TASK_WORKING_DIR tells them the one to use, with and without a sandbox.',
   }),
   row({
+    key: 'worker_nice',
+    type: { type: 'integer', min: 0, max: 19 },
+    default: 0,
+    schedulerDefault: 10,
+    defaultText: '0, or 10 where a batch scheduler is installed',
+    section: 'Workers',
+    description:
+      'Niceness of the workers: how far they stand back when others want the processors. 0 is like any other process, 19 runs only on what nobody else wants. The agent itself, which uses next to nothing, keeps its own.',
+  }),
+  row({
+    key: 'worker_memory_mb',
+    type: { type: 'integer', min: 0, max: 16_777_216 },
+    unit: 'MiB',
+    default: 0,
+    section: 'Workers',
+    description:
+      'Address space of one Python interpreter (RLIMIT_AS), and of each process that it starts. A function that needs more fails with a MemoryError. Libraries that map large files or reserve memory for a GPU need far more address space than memory. JavaScript threads have javascript_heap_mb. 0: no limit; otherwise at least 128, which Python itself needs.',
+  }),
+  row({
+    key: 'worker_host',
+    type: { type: 'choice', choices: ['child', 'unit'] },
+    default: 'child',
+    section: 'Workers',
+    description:
+      'Who starts the process that runs the workers: the agent as its child, or a systemd unit, which may run it as another user.',
+  }),
+  row({
     key: 'worker_start_timeout_s',
     type: { type: 'seconds', min: 1, max: 600 },
     unit: 's',
@@ -178,19 +219,27 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     description:
       'Time that a worker may take to become ready. Slow network file systems need more. Workers that repeatedly take longer are no longer started, and the endpoint says DEGRADED.',
   }),
-  row({
+  reloadedRow({
     key: 'allowed_functions',
     type: { type: 'uuid-list' },
     section: 'Tasks',
     description:
       'Ids of the only functions that this endpoint runs; a task of any other fails as not allowed. Not set: all functions.',
   }),
-  row({
+  reloadedRow({
     key: 'allowed_serializers',
     type: { type: 'serializer-list' },
     section: 'Tasks',
     description:
       'The only serializers that functions and arguments may come in, by class name or import path of the Globus Compute SDK (JSONData), its wildcards (globus_compute_sdk.*Code, globus_compute_sdk.*Data), JavaScriptSource or V8Data. At least one for code and one for data. The hub refuses a submission in any other, and so does the agent. Not set: all.',
+  }),
+  row({
+    key: 'share_without_isolation',
+    type: { type: 'flag' },
+    default: false,
+    section: 'Tasks',
+    description:
+      'Whether this endpoint may be shared with groups or made public although its workers run as the user of the agent, so that a function can read this user’s files, the credentials of the endpoint among them. Set it only when you trust everybody whom you share with. Not needed when the workers run in a systemd unit of their own (worker_host: unit).',
   }),
   row({
     key: 'reserve',
@@ -201,7 +250,7 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     description:
       'Tasks that are taken from the broker and held beside those that run, so that a free worker never waits. They are on this disk and this endpoint’s to run. While tasks run long, no more than two for each thread and interpreter are taken.',
   }),
-  row({
+  reloadedRow({
     key: 'task_timeout_s',
     type: { type: 'seconds', min: 0, max: TIMEOUT_S_MAX },
     unit: 's',
@@ -209,7 +258,7 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     section: 'Tasks',
     description: 'Longest run of a task, on the clock; then it is ended and fails. 0: no limit.',
   }),
-  row({
+  reloadedRow({
     key: 'max_retries',
     type: { type: 'integer', min: 0, max: 100 },
     default: 0,
@@ -243,7 +292,7 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     description:
       'How much of what a task prints is kept, each for stdout and stderr; the end wins.',
   }),
-  row({
+  reloadedRow({
     key: 'heartbeat_period_s',
     type: { type: 'seconds', min: 1, max: 300 },
     unit: 's',
@@ -251,7 +300,7 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     section: 'Agent',
     description: 'Time between two signs of life to the hub.',
   }),
-  row({
+  reloadedRow({
     key: 'drain_grace_s',
     type: { type: 'seconds', min: 0, max: TIMEOUT_S_MAX },
     unit: 's',
@@ -259,6 +308,52 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     section: 'Agent',
     description:
       'How long `agent stop` lets running tasks go on. After that they are ended and fail; tasks that have not started are handed back.',
+  }),
+  reloadedRow({
+    key: 'idle_heartbeats_soft',
+    type: { type: 'integer', min: 0, max: 1_000_000 },
+    unit: 'heartbeats',
+    default: 0,
+    section: 'Agent',
+    description:
+      'The agent stops by itself after so many heartbeats without a task or a result, once it has worked and everything is delivered. 0: never, whatever idle_heartbeats_hard says.',
+  }),
+  reloadedRow({
+    key: 'idle_heartbeats_hard',
+    type: { type: 'integer', min: 0, max: 1_000_000 },
+    unit: 'heartbeats',
+    default: 5760,
+    section: 'Agent',
+    description:
+      'With idle_heartbeats_soft: the agent also stops after so many heartbeats without a task or a result when it has not worked yet or something hangs. 0: never. 5760 heartbeats of 30 s are two days.',
+  }),
+  reloadedRow({
+    key: 'cleanup_schedule',
+    type: { type: 'cron' },
+    default: '17 3 * * *',
+    section: 'Agent',
+    description:
+      'When old logs, captured output, sandboxes and leftovers are removed, in the time zone of the agent.',
+  }),
+  reloadedRow({
+    key: 'drain_at',
+    type: { type: 'cron' },
+    section: 'Agent',
+    description:
+      'When a maintenance window begins: no more tasks are taken, and those that run may finish. In the time zone of the agent, and always together with resume_at.',
+  }),
+  reloadedRow({
+    key: 'resume_at',
+    type: { type: 'cron' },
+    section: 'Agent',
+    description: 'When a maintenance window ends: tasks are taken again. Together with drain_at.',
+  }),
+  row({
+    key: 'metrics_listen',
+    type: { type: 'listen' },
+    section: 'Agent',
+    description:
+      'Where /healthz, /readyz and /metrics (Prometheus) are served, without a password: an address of this machine such as 127.0.0.1:9464, which every user of it can read, or the absolute path of a Unix socket, which only you can. Not set: nowhere.',
   }),
   row({
     key: 'journal_bytes_max',
@@ -269,12 +364,38 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     description:
       'Space for tasks and results that are not settled. When it is used up, no more tasks are taken until results have been delivered.',
   }),
-  row({
+  reloadedRow({
     key: 'log_level',
     type: { type: 'choice', choices: LOG_LEVELS },
     default: 'info',
     section: 'Agent',
     description: 'Least important messages that are logged.',
+  }),
+  reloadedRow({
+    key: 'log_bytes_max',
+    type: { type: 'integer', min: LOG_BYTES_MIN, max: TIB },
+    unit: 'bytes',
+    default: 64 * 1024 * 1024,
+    section: 'Agent',
+    description:
+      'Space for all log files of the agent together. When it is used up, the oldest goes. Not for logs that go to journald or to a terminal.',
+  }),
+  reloadedRow({
+    key: 'task_logs_days',
+    type: { type: 'integer', min: 0, max: 3650 },
+    unit: 'days',
+    default: 7,
+    section: 'Agent',
+    description:
+      'How long what tasks printed is kept for `agent logs NAME --task ID`. It is removed at cleanup_schedule. 0: it is not kept.',
+  }),
+  reloadedRow({
+    key: 'task_logs_bytes_max',
+    type: { type: 'integer', min: LOG_BYTES_MIN, max: TIB },
+    unit: 'bytes',
+    default: 256 * 1024 * 1024,
+    section: 'Agent',
+    description: 'Space for what tasks printed. When it is used up, the oldest goes.',
   }),
   {
     key: 'client_id',

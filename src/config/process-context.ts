@@ -6,6 +6,7 @@
  */
 import type { Environment } from './config-sources.ts';
 import { CREDENTIAL_VARIABLES } from './credentials.ts';
+import { NOTIFICATION_VARIABLES, serviceRuntimeDirectory } from './service-environment.ts';
 
 const INHERITED_NAMES: ReadonlySet<string> = new Set([
   'PATH',
@@ -43,19 +44,25 @@ export function workerBaseEnvironment(environment: Environment): Record<string, 
   return inherited;
 }
 
-/** The environment of a background agent: everything but the credentials, which are handed over on a pipe. */
+/** The environment of a background agent: all but the credentials, handed over on a pipe, and what a service manager meant for us. */
 export function backgroundEnvironment(environment: Environment): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
-    if (value !== undefined && !CREDENTIAL_VARIABLES.includes(name)) {
+    const isWithheld = CREDENTIAL_VARIABLES.includes(name) || NOTIFICATION_VARIABLES.includes(name);
+    if (value !== undefined && !isWithheld) {
       kept[name] = value;
     }
   }
   return kept;
 }
 
-/** Directory for sockets of this login, if the system has one. */
-export function runtimeDirectory(environment: Environment): string | undefined {
+/** Directory for sockets of this login, or of the system service that runs this endpoint, if there is one. */
+export function runtimeDirectory(environment: Environment, name: string): string | undefined {
+  const ofService = serviceRuntimeDirectory(name);
   const directory = environment['XDG_RUNTIME_DIR'];
-  return directory === undefined || directory === '' ? undefined : directory;
+  if (directory === undefined || directory === '') {
+    // Any other was made for somebody else who has started us, and commands would not look there.
+    return environment['RUNTIME_DIRECTORY'] === ofService ? ofService : undefined;
+  }
+  return directory;
 }

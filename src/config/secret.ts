@@ -4,8 +4,7 @@
  */
 import { inspect } from 'node:util';
 
-/** What stands in the place of a secret. */
-export const SECRET_PLACEHOLDER = '[secret]';
+import { SECRET_PLACEHOLDER } from '../base/blank-secrets.ts';
 
 /** A secret text. */
 export class Secret {

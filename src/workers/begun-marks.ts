@@ -2,7 +2,7 @@
  * Marks in the table of running tasks that a task begins (protocol/running-cells.ts). A table that cannot be written is deleted:
  * then every task that was handed over counts as begun, which never runs one twice.
  */
-import { openSync, rmSync, writeSync } from 'node:fs';
+import { openSync, rmSync, truncateSync, writeSync } from 'node:fs';
 
 import { errorCode, errorText } from '../base/errors.ts';
 import { RUNNING_CELL_BYTES, runningCellOffset } from '../protocol/running-cells.ts';
@@ -42,7 +42,19 @@ export class BegunMarks {
       process.emitWarning(
         `the table of running tasks cannot be written (${errorText(error)}): it is deleted`,
       );
-      rmSync(this.#path, { force: true });
+      invalidate(this.#path);
     }
+  }
+}
+
+/** An empty table is as good as none; a host of another user may not remove it. */
+function invalidate(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    if (errorCode(error) !== 'EACCES' && errorCode(error) !== 'EPERM') {
+      throw error;
+    }
+    truncateSync(path, 0);
   }
 }

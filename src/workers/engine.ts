@@ -109,6 +109,8 @@ export interface Engine {
   readonly language: Language;
   /** Places that can be used: idle or running a task. */
   readonly placeCount: number;
+  /** Workers that were started in the place of others. */
+  readonly restartCount: number;
   /** Tasks that wait for a free place. */
   readonly waitingCount: number;
   /** Tasks that are held and not settled. */

@@ -8,6 +8,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { resolve } from 'node:path';
 
 import type { Clock } from '../base/clock.ts';
 import { ProtocolError, errorText } from '../base/errors.ts';
@@ -27,6 +28,7 @@ import { BegunMarks } from './begun-marks.ts';
 import type { Engine, EngineListener, TaskOutcome, WorkerTask } from './engine.ts';
 import { workerEnvironment } from './environment.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { beNice } from './niceness.ts';
 import { PlaceEngine } from './place-engine.ts';
 
 /** How a host's work ended. `clean` is false when something of it can only be ended with the process. */
@@ -67,6 +69,8 @@ export class WorkerHost {
   #announced = '';
   #isReadyScheduled = false;
   #isQuarantined = false;
+  /** Takes no tasks any more, and ends when those that run have ended. */
+  #isClosed = false;
   #isStopping = false;
   #hasEnded = false;
 
@@ -120,6 +124,13 @@ export class WorkerHost {
     this.#options.socket.end(() => {
       this.#end(end);
     });
+  }
+
+  /** Gives back what has not begun, lets what runs end in its own time, then ends. The agent may still say `stop`. */
+  drain(): void {
+    if (!this.#isClosed && !this.#isStopping) {
+      this.#close();
+    }
   }
 
   /** Kills every worker without waiting. */
@@ -207,11 +218,16 @@ export class WorkerHost {
     });
   }
 
-  #onWelcome(config: HostConfig): void {
+  #onWelcome(given: HostConfig): void {
     if (this.#engines !== undefined) {
       return;
     }
+    // Relative for a host of another user: the agent's own directories are closed to it.
+    const config = { ...given, workingDir: resolve(given.workingDir) };
     this.#config = config;
+    if (config.nice !== undefined) {
+      beNice(config.nice);
+    }
     const bounded = {
       ...config,
       outputBytesMax: Math.min(config.outputBytesMax, OUTPUT_BYTES_CAP),
@@ -297,7 +313,7 @@ export class WorkerHost {
   }
 
   #sendPlaces(): void {
-    const isOpen = !this.#isQuarantined && !this.#isStopping;
+    const isOpen = !this.#isClosed && !this.#isStopping;
     const counts = {
       javascript: isOpen ? (this.#engines?.javascript.placeCount ?? 0) : 0,
       python: isOpen ? (this.#engines?.python.placeCount ?? 0) : 0,
@@ -305,7 +321,11 @@ export class WorkerHost {
     const text = `${counts.javascript}/${counts.python}`;
     if (text !== this.#announced && !this.#hasEnded && !this.#options.socket.writableEnded) {
       this.#announced = text;
-      this.#send({ type: 'ready', ...counts });
+      const restarts = {
+        javascript: this.#engines?.javascript.restartCount ?? 0,
+        python: this.#engines?.python.restartCount ?? 0,
+      };
+      this.#send({ type: 'ready', ...counts, restarts });
     }
   }
 
@@ -338,7 +358,7 @@ export class WorkerHost {
     engine.submit(task, (outcome) => {
       this.#answer(answerTo, outcome);
     });
-    if (this.#isQuarantined && engine.waitingCount > 0) {
+    if (this.#isClosed && engine.waitingCount > 0) {
       // It was on its way when this host closed.
       this.#returnAll();
     }
@@ -365,8 +385,8 @@ export class WorkerHost {
       };
       this.#send(frame);
     }
-    if (this.#isQuarantined) {
-      this.#checkQuarantine();
+    if (this.#isClosed) {
+      this.#endWhenIdle();
     }
   }
 
@@ -375,11 +395,16 @@ export class WorkerHost {
     process.emitWarning(
       `a ${language} worker cannot be ended; this host takes no new tasks and exits when the others have ended`,
     );
+    this.#close();
+  }
+
+  #close(): void {
+    this.#isClosed = true;
     // Before anything is given back, lest it be sent here again.
     this.#sendPlaces();
     // What waits here would only delay the host that replaces this one, and can run there.
     this.#returnAll();
-    this.#checkQuarantine();
+    this.#endWhenIdle();
   }
 
   #returnAll(): void {
@@ -390,7 +415,7 @@ export class WorkerHost {
     return this.#allEngines().flatMap((engine) => engine.recall());
   }
 
-  #checkQuarantine(): void {
+  #endWhenIdle(): void {
     const held = this.#allEngines().reduce((sum, engine) => sum + engine.taskCount, 0);
     if (held === 0 && !this.#isStopping) {
       this.#stopSoon();

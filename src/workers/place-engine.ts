@@ -60,6 +60,7 @@ export class PlaceEngine implements Engine {
   readonly #idle: Seat[] = [];
   readonly #waiting: HeldTask[] = [];
   readonly #held = new Map<string, HeldTask>();
+  #launchCount = 0;
   #probe: Timer | undefined;
   #stopped: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
@@ -71,6 +72,10 @@ export class PlaceEngine implements Engine {
 
   get placeCount(): number {
     return this.#seats.size;
+  }
+
+  get restartCount(): number {
+    return Math.max(0, this.#launchCount - this.#options.size);
   }
 
   get waitingCount(): number {
@@ -205,6 +210,7 @@ export class PlaceEngine implements Engine {
       },
     });
     this.#places.add(place);
+    this.#launchCount += 1;
     place.start();
   }
 

@@ -260,7 +260,7 @@ describe('dispatcher', () => {
 
     it('keeps what the host gives back when the agent stops', async () => {
       await offerMany(3);
-      dispatcher.quiesce();
+      dispatcher.quiesce('stop');
       assert.deepEqual(frames.at(-1), { type: 'recall' });
       const drained = dispatcher.drained();
       const nonces = frames.slice(1, 3).map(({ nonce }) => nonce);
@@ -268,27 +268,63 @@ describe('dispatcher', () => {
       finish(frames[0]);
       await drained;
       assert.deepEqual(
-        dispatcher.tasks.map(({ phase }) => phase),
+        dispatcher.tasks().map(({ phase }) => phase),
         ['done', 'ready', 'ready'],
       );
     });
 
     it('counts as running what the host does not give back when the agent stops', async () => {
       await offerMany(3);
-      dispatcher.quiesce();
+      dispatcher.quiesce('stop');
       // The second had begun in a place that the agent did not expect.
       const nonces = [frames[0]?.nonce ?? '', frames[2]?.nonce ?? ''];
       dispatcher.onHostReturned({ type: 'returned', nonces });
       dispatcher.failRunning({ code: 'AGENT_STOPPED', message: 'stopped' });
       assert.deepEqual(
-        dispatcher.tasks.map(({ phase }) => phase),
+        dispatcher.tasks().map(({ phase }) => phase),
         ['ready', 'done', 'ready'],
       );
     });
 
+    it('starts again what the host gave back, when a drain is taken back', async () => {
+      await offerMany(3);
+      dispatcher.quiesce('drain');
+      const nonces = frames.slice(1, 3).map(({ nonce }) => nonce);
+      dispatcher.onHostReturned({ type: 'returned', nonces });
+      await dispatcher.settled();
+      assert.equal(dispatcher.unstarted.length, 2);
+      finish(frames[0]);
+      await dispatcher.drained();
+      dispatcher.resume();
+      await eventually(() => {
+        assert.equal(frames.length, 6);
+      });
+      finish(frames[4]);
+      finish(frames[5]);
+      assert.equal(dispatcher.counts.succeeded, 3);
+    });
+
+    it('accepts again after a drain, and never again after a stop', async () => {
+      await offerMany(1);
+      const accepted = noted.acked.length;
+      dispatcher.quiesce('drain');
+      dispatcher.offer(delivery(7), noted.consumer);
+      dispatcher.givePendingBack();
+      assert.deepEqual(noted.requeued, [7]);
+      dispatcher.offer(delivery(8), noted.consumer);
+      dispatcher.resume();
+      await eventually(() => {
+        assert.equal(noted.acked.length, accepted + 1);
+      });
+      dispatcher.quiesce('stop');
+      dispatcher.resume();
+      dispatcher.offer(delivery(9), noted.consumer);
+      assert.equal(dispatcher.counts.pending, 1);
+    });
+
     it('drains when the host is lost with tasks of which none had begun', async () => {
       await offerMany(3);
-      dispatcher.quiesce();
+      dispatcher.quiesce('stop');
       const drained = dispatcher.drained();
       dispatcher.onHostLost('killed');
       await drained;
@@ -313,7 +349,7 @@ describe('dispatcher', () => {
         });
       }
       assert.deepEqual(
-        dispatcher.tasks.map(({ phase }) => phase),
+        dispatcher.tasks().map(({ phase }) => phase),
         ['ready', 'done'],
       );
     });

@@ -153,6 +153,32 @@ describe('the task journal', () => {
     assert.ok(taskIds.every((taskId) => closed.lookup(taskId) === 'confirmed'));
   });
 
+  it('gives space back in a quiet hour that a few open tasks keep, and loses none of them', async () => {
+    const directory = await fixture.directory();
+    const { journal } = await fixture.open(directory);
+    const open = makeTask(1000, 'open');
+    await journal.received(open, false);
+    const taskIds = Array.from({ length: 40 }, () => randomUUID());
+    await Promise.all(
+      taskIds.map(async (taskId) => {
+        await complete(journal, taskId, 50_000);
+      }),
+    );
+    const before = journal.stats.bytes;
+    assert.ok(before > 2_000_000, `${before} bytes`);
+    assert.ok((await journal.compact()) > 1_900_000);
+    assert.ok(journal.stats.bytes < 100_000, `${journal.stats.bytes} bytes are left`);
+    assert.equal(await journal.compact(), 0);
+    await journal.close();
+    const { journal: next, recovered } = await fixture.open(directory, { epoch: 2 });
+    assert.deepEqual(
+      recovered.map(({ taskId }) => taskId),
+      [open.taskId],
+    );
+    assert.ok((await next.readTask(open.taskId)).equals(open.body));
+    assert.ok(taskIds.every((taskId) => next.lookup(taskId) === 'confirmed'));
+  });
+
   it('is not filled by one old task: what is live is carried forward', async () => {
     const directory = await fixture.directory();
     const { journal } = await fixture.open(directory, { segmentBytesMax: 20_000 });

@@ -1,64 +1,134 @@
+/** Jobs by the clock, with schedules of every second and the library's own timers. */
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
 
-import { removeLeftovers, startScheduledJobs } from '../../src/agent/scheduled-jobs.ts';
+import { ScheduledJobs } from '../../src/agent/scheduled-jobs.ts';
+import type { JobReport, ScheduledJob } from '../../src/agent/scheduled-jobs.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
+import { eventually } from '../support/eventually.ts';
 
-const DAY_MS = 24 * 3600 * 1000;
+const EVERY_SECOND = '* * * * * *';
 
-describe('nightly clean-up', () => {
-  let directory: string;
+const idle: ScheduledJob['run'] = async () => {
+  await Promise.resolve();
+  return undefined;
+};
 
-  beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'outpost-clean-up-'));
+describe('scheduled jobs', function () {
+  this.timeout(20_000);
+  let jobs: ScheduledJobs;
+
+  beforeEach(() => {
+    jobs = new ScheduledJobs({ clock: systemClock, logger: silentLogger });
   });
 
   afterEach(async () => {
-    await rm(directory, { recursive: true });
+    await jobs.stop();
   });
 
-  async function file(path: string, ageDays: number): Promise<void> {
-    const full = join(directory, path);
-    await mkdir(dirname(full), { recursive: true });
-    await writeFile(full, '');
-    const time = (Date.now() - ageDays * DAY_MS) / 1000;
-    await utimes(full, time, time);
+  function job(run: ScheduledJob['run'], changes: Partial<ScheduledJob> = {}): ScheduledJob {
+    return { name: 'work', schedule: EVERY_SECOND, limitMs: 5_000, run, ...changes };
   }
 
-  it('removes old leftovers and nothing else', async () => {
-    await file('journal/host/1/00000001.seg', 30);
-    await file('journal/host/1/00000002.seg.corrupt', 15);
-    await file('journal/host/1/00000003.seg.corrupt', 13);
-    await file('journal/other/1/00000001.seg.adopted', 15);
-    await file('agent.lock', 30);
-    await file('agent.lock.4711.0a1b', 30);
-    await file('tasks/mine.seg.corrupt', 30);
-    const removed = await removeLeftovers(directory, Date.now());
-    assert.equal(removed.length, 3);
-    const left = (await readdir(directory, { recursive: true })).filter((name) =>
-      /\.(seg|lock|corrupt)/.test(name),
+  function report(): JobReport {
+    const [first] = jobs.reports;
+    assert.ok(first !== undefined);
+    return first;
+  }
+
+  it('run at their times, and say when they ran, what they did and when they run next', async () => {
+    await jobs.schedule([job(async () => await Promise.resolve('swept'))]);
+    assert.deepEqual(
+      { ...report(), next_run: undefined },
+      {
+        name: 'work',
+        schedule: EVERY_SECOND,
+        last_run: null,
+        outcome: null,
+        detail: null,
+        running: false,
+        next_run: undefined,
+      },
     );
-    assert.deepEqual(left.sort(), [
-      'agent.lock',
-      'journal/host/1/00000001.seg',
-      'journal/host/1/00000003.seg.corrupt',
-      'tasks/mine.seg.corrupt',
+    await eventually(() => {
+      assert.equal(report().outcome, 'ok');
+    }, 5_000);
+    const { last_run: last, next_run: next, detail } = report();
+    assert.equal(detail, 'swept');
+    assert.ok(Date.parse(last ?? '') <= Date.now());
+    assert.ok(Date.parse(next ?? '') > Date.now() - 1_000);
+  });
+
+  it('never overlap with themselves', async () => {
+    let [atOnce, most, runs] = [0, 0, 0];
+    await jobs.schedule([
+      job(async () => {
+        runs += 1;
+        atOnce += 1;
+        most = Math.max(most, atOnce);
+        await new Promise((resolve) => {
+          setTimeout(resolve, 1_600);
+        });
+        atOnce -= 1;
+        return undefined;
+      }),
     ]);
+    await eventually(() => {
+      assert.ok(runs >= 2);
+    }, 10_000);
+    assert.equal(most, 1);
   });
 
-  it('is content with an endpoint that has no journal yet', async () => {
-    assert.deepEqual(await removeLeftovers(join(directory, 'none'), Date.now()), []);
+  it('are told to end at their limit, and what fails is tried again', async () => {
+    let aborted = 0;
+    await jobs.schedule([
+      job(
+        async (signal) =>
+          await new Promise((_resolve, reject) => {
+            signal.addEventListener('abort', () => {
+              aborted += 1;
+              reject(signal.reason as Error);
+            });
+          }),
+        { limitMs: 100 },
+      ),
+      job(
+        async () => {
+          await Promise.resolve();
+          throw new TypeError('broken');
+        },
+        { name: 'broken' },
+      ),
+    ]);
+    await eventually(() => {
+      assert.ok(aborted >= 2);
+    }, 10_000);
+    const [first, second] = jobs.reports;
+    assert.equal(first?.outcome, 'timed-out');
+    assert.match(first.detail ?? '', /longer than 0\.1 s/);
+    assert.deepEqual([second?.outcome, second?.detail], ['failed', 'broken']);
   });
 
-  it('ends with its timer when it is stopped', async () => {
+  it('keep what is known of their last run when the schedules change', async () => {
+    const work = job(async () => await Promise.resolve('swept'));
+    await jobs.schedule([work]);
+    await eventually(() => {
+      assert.equal(report().outcome, 'ok');
+    }, 5_000);
+    await jobs.schedule([{ ...work, schedule: '0 0 1 1 *' }]);
+    const { outcome, schedule, next_run: next } = report();
+    assert.deepEqual([outcome, schedule], ['ok', '0 0 1 1 *']);
+    assert.equal(new Date(next ?? '').getMonth(), 0);
+  });
+
+  it('leave no timer behind when they are stopped', async () => {
     // Mocha's own timer for this test is the one that may be left.
     const timers = (): number =>
       process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
-    const stop = startScheduledJobs({ directory, clock: systemClock, logger: silentLogger });
-    await stop();
+    await jobs.schedule([job(idle)]);
+    await jobs.stop();
     assert.ok(timers() <= 1, `${timers()} timers`);
+    await jobs.schedule([job(idle)]);
+    assert.deepEqual(jobs.reports, []);
   });
 });

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { appendFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -48,6 +49,8 @@ export async function runProgram(
   const output = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+  // It may end without reading; how it ended is the outcome.
+  child.stdin.on('error', () => child.stdin.destroy());
   child.stdin.end(options.input ?? '');
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, ...output };
@@ -174,8 +177,12 @@ export class Stack {
     });
     this.#hub = hub;
     let said = '';
-    hub.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
-    hub.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+    const note = (text: string): void => {
+      said += text;
+      appendFileSync(join(this.home, 'hub.log'), text);
+    };
+    hub.stdout.setEncoding('utf8').on('data', note);
+    hub.stderr.setEncoding('utf8').on('data', note);
     await eventually(async () => {
       assert.equal(hub.exitCode, null, `the hub ended: ${said}`);
       assert.equal((await fetch(`${this.hubUrl}/v2/version`)).status, 200);

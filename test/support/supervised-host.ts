@@ -1,8 +1,8 @@
 /** A worker host as an agent supervises it (src/agent/worker-host.ts), with the settings that tests have in common. */
 import { join } from 'node:path';
 
+import type { WorkerHostEvents } from '../../src/agent/host-link.ts';
 import { WorkerHost } from '../../src/agent/worker-host.ts';
-import type { WorkerHostEvents } from '../../src/agent/worker-host.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import type { HostConfig } from '../../src/protocol/host-frames.ts';

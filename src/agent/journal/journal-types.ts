@@ -78,6 +78,8 @@ export interface Journal {
   readonly stats: JournalStats;
   /** Called when `stats.full` changes. */
   onFullChange: (listener: (full: boolean) => void) => void;
+  /** Clears up what most of is dead, beyond what is done with every batch; returns the bytes that became free. For a quiet hour. */
+  compact: () => Promise<number>;
   /** Writes what waits and ends. A journal without live tasks leaves only tombstones behind. */
   close: () => Promise<void>;
 }
@@ -96,6 +98,8 @@ export interface JournalOptions {
   readonly logger: Logger;
   /** False when the worker host of the last run may still be alive and marking cells: every started task counts as begun then. */
   readonly trustRunningTable?: boolean;
+  /** Where the table of running tasks lies when its place is no good: the worker host must be able to write it. */
+  readonly runningTable?: { readonly path: string; readonly mode: number };
   /**
    * 'all' after the hub has granted the lease: also takes over what other hosts left in the same (shared) directory. Their holders
    * are fenced then, and what they still run may end twice, of which the hub keeps the first. Default 'own'.

@@ -4,7 +4,7 @@
  * The work at start is in proportion to what is on disk, which upkeep holds near to what is live; a clean stop without live tasks
  * leaves nothing but tombstones.
  */
-import { rename } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { errorCode } from '../../base/errors.ts';
@@ -71,10 +71,16 @@ export async function openJournal(
     tombstones.add(segment.confirmedKeys.bytes());
   }
 
+  const ownTable = join(hostDir, RUNNING_TABLE);
+  const runningTable = options.runningTable ?? { path: ownTable, mode: 0o600 };
+  if (runningTable.path !== ownTable) {
+    // It would be believed when the tables change back.
+    await rm(ownTable, { force: true });
+  }
   const marked =
     options.trustRunningTable === false
       ? undefined
-      : readBegunTasks(join(hostDir, RUNNING_TABLE), options.bootId);
+      : readBegunTasks(runningTable.path, options.bootId);
   const tasks = begunOrNot(own.live, marked);
   const taken: ReplayedTask[] = [];
   for (const task of others.flatMap((other) => [...other.replay.live.values()])) {
@@ -85,7 +91,7 @@ export async function openJournal(
   }
   const begun = [...tasks.values()].filter((task) => task.state === 'started');
   const running = new RunningTable(
-    join(hostDir, RUNNING_TABLE),
+    runningTable,
     options.bootId,
     begun.map((task) => taskKey(task.taskId).toString('hex')),
     logger,

@@ -10,7 +10,7 @@
  */
 import {
   closeSync,
-  existsSync,
+  fchmodSync,
   fdatasyncSync,
   fsyncSync,
   openSync,
@@ -18,6 +18,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -74,7 +75,12 @@ export class RunningTable {
   #descriptor: number | undefined;
 
   /** Replaces the table of the last run by one that holds `begun`: tasks that are still without a result. */
-  constructor(path: string, bootId: string, begun: readonly string[], logger: Logger) {
+  constructor(
+    { path, mode }: { readonly path: string; readonly mode: number },
+    bootId: string,
+    begun: readonly string[],
+    logger: Logger,
+  ) {
     this.#path = path;
     this.#logger = logger;
     for (let cell = RUNNING_CELL_COUNT - 1; cell >= begun.length; cell -= 1) {
@@ -87,7 +93,7 @@ export class RunningTable {
     });
     try {
       if (begun.length <= RUNNING_CELL_COUNT) {
-        this.#descriptor = writeWhole(path, content);
+        this.#descriptor = writeWhole(path, mode, content);
       } else {
         this.#giveUp('more tasks had begun than the table holds');
       }
@@ -135,7 +141,7 @@ export class RunningTable {
       if (this.#scratch.equals(key)) {
         return true;
       }
-      if (!existsSync(this.#path)) {
+      if (!isWhole(this.#path)) {
         this.#giveUp('a worker could not write it');
         return true;
       }
@@ -182,6 +188,11 @@ export class RunningTable {
   }
 }
 
+/** A worker that cannot write it removes it, or empties it where it may not do that. */
+function isWhole(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.size === TABLE_BYTES;
+}
+
 function header(bootId: string): Buffer {
   const bytes = Buffer.alloc(RUNNING_HEADER_BYTES);
   MAGIC.copy(bytes);
@@ -190,10 +201,12 @@ function header(bootId: string): Buffer {
 }
 
 /** Writes a file whole or not at all; returns its descriptor. */
-function writeWhole(path: string, content: Buffer): number {
+function writeWhole(path: string, mode: number, content: Buffer): number {
   const draft = `${path}.new`;
-  const descriptor = openSync(draft, 'w+', 0o600);
+  const descriptor = openSync(draft, 'w+', mode);
   try {
+    // Whatever the umask: the worker host may be another user.
+    fchmodSync(descriptor, mode);
     writeSync(descriptor, content, 0, content.length, 0);
     fdatasyncSync(descriptor);
     renameSync(draft, path);

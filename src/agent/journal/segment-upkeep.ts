@@ -11,6 +11,9 @@ import type { JournalWriter } from './journal-writer.ts';
 import type { Segment } from './segment.ts';
 import { removeFile, type TombstoneFiles } from './tombstone-files.ts';
 
+/** Less than this is not worth writing live tasks again, not even in a quiet hour. */
+const COMPACTED_BYTES_MIN = 1024 * 1024;
+
 /** What the upkeep works on. */
 export interface SegmentUpkeepOptions {
   readonly logger: Logger;
@@ -31,6 +34,7 @@ export class SegmentUpkeep {
   readonly #options: SegmentUpkeepOptions;
   #run: Promise<void> | undefined;
   #isFinishing = false;
+  #isCompacting = false;
   #lastError: unknown;
 
   constructor(options: SegmentUpkeepOptions) {
@@ -47,6 +51,22 @@ export class SegmentUpkeep {
     if (this.#run === undefined && this.#isDue()) {
       this.#run = this.#keepUp();
       detach(this.#options.logger, 'journal upkeep', this.#run);
+    }
+  }
+
+  /** A run that also empties what is small and mostly dead, for a quiet hour. */
+  async compact(): Promise<void> {
+    await this.#run;
+    this.#isCompacting = true;
+    try {
+      const { active } = this.#options.writer;
+      if (active?.isFresh === false && active.liveBytes * 2 < active.size) {
+        this.#options.writer.rotate();
+      }
+      this.start();
+      await this.#run;
+    } finally {
+      this.#isCompacting = false;
     }
   }
 
@@ -79,7 +99,8 @@ export class SegmentUpkeep {
       sealedBytes += segment === writer.active ? 0 : segment.size;
       liveBytes += segment.liveBytes;
     }
-    const isLarge = sealedBytes > Math.min(4 * segmentBytesMax, bytesMax / 2);
+    const largeBytes = Math.min(4 * segmentBytesMax, bytesMax / 2);
+    const isLarge = sealedBytes > (this.#isCompacting ? COMPACTED_BYTES_MIN : largeBytes);
     return (isLarge || isBytesFull()) && liveBytes * 2 < sealedBytes;
   }
 

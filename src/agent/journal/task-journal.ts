@@ -306,6 +306,16 @@ export class TaskJournal implements Journal {
     return { body: record.body, headers: parseJson(record.headers.toString('utf8')) };
   }
 
+  async compact(): Promise<number> {
+    const bytesBefore = this.#bytes();
+    this.#flushConfirmed();
+    if (!this.#isClosed && !this.#isFull()) {
+      await this.#writer.idle();
+      await this.#upkeep.compact();
+    }
+    return Math.max(0, bytesBefore - this.#bytes());
+  }
+
   async close(): Promise<void> {
     this.#closing ??= this.#close();
     await this.#closing;

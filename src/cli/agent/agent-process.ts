@@ -5,16 +5,23 @@ import { hostname, release } from 'node:os';
 
 import type { AgentOptions } from '../../agent/agent-options.ts';
 import { runAgent } from '../../agent/main.ts';
+import { blankSecrets } from '../../base/blank-secrets.ts';
 import { errorText } from '../../base/errors.ts';
-import type { Logger } from '../../base/logger.ts';
+import type { LogControl, Logger } from '../../base/logger.ts';
 import { packageVersion } from '../../base/package-root.ts';
-import type { AgentConfig } from '../../config/agent-config.ts';
+import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
 import type { Credentials } from '../../config/credentials.ts';
 import { readRegistration, writeRegistration } from '../../config/endpoint-directory.ts';
+import { parseListenAddress } from '../../config/listen-address.ts';
 import { workerBaseEnvironment } from '../../config/process-context.ts';
+import { workerSocketDirectory } from '../../config/service-environment.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { tokenSource } from './hub-access.ts';
+import { watchTerminal } from './lost-terminal.ts';
+import { readMode, writeMode } from './mode-file.ts';
 import { controlPath, holdLock } from './presence.ts';
+import { settingsReader } from './reread-settings.ts';
+import { ServiceWatch } from './service-watch.ts';
 
 /** How far an agent that starts has come. */
 export type StartProgress =
@@ -25,10 +32,13 @@ export type StartProgress =
 /** What an agent process needs. */
 export interface AgentProcessOptions {
   readonly context: EndpointContext;
-  readonly config: AgentConfig;
+  readonly resolved: ResolvedAgentConfig;
+  /** Settings of the command line, by option key. */
+  readonly flags: Readonly<Record<string, unknown>>;
   readonly credentials: Credentials;
   readonly takeover: boolean;
   readonly logger: Logger;
+  readonly logControl: LogControl;
   readonly onProgress: (progress: StartProgress) => void;
 }
 
@@ -37,41 +47,55 @@ const EXIT_SOFTWARE = 70;
 /** Runs the agent until it is stopped. @throws ComputeError when it cannot run. */
 export async function runAgentProcess(run: AgentProcessOptions): Promise<number> {
   const { context, credentials, logger, onProgress } = run;
+  const isTerminalLost = watchTerminal();
+  const service = await ServiceWatch.open(context.environment, logger);
   const lock = await holdLock(context.directory);
   try {
     crashOnUnforeseen(logger);
     for (const warning of credentials.warnings) {
       logger.warn({ warning }, 'credentials');
     }
+    for (const notice of run.resolved.config.notices) {
+      logger.warn({ notice }, 'about the settings');
+    }
     onProgress({ state: 'registering', pid: process.pid });
     return await runAgent({
       options: agentOptions(run),
       logger,
+      watch: (agent) => service.watch(agent),
       onOnline: ({ endpointId, pid }) => {
         onProgress({ state: 'online', endpointId, pid });
       },
+      isTerminalLost,
       exit: (code) => {
         process.exit(code);
       },
     });
   } catch (error) {
     logger.fatal({ err: error }, 'the agent cannot run');
+    service.failed(error);
     throw error;
   } finally {
+    service.close();
     await lock.release();
   }
 }
 
-function agentOptions({
-  context,
-  config,
-  credentials,
-  takeover,
-  onProgress,
-}: AgentProcessOptions): AgentOptions {
+function agentOptions(run: AgentProcessOptions): AgentOptions {
+  const { context, credentials, takeover, logControl, onProgress } = run;
+  const { config } = run.resolved;
   const { directory, environment } = context;
   const stored = readRegistration(directory);
-  const { displayName, allowedFunctions, allowedSerializers, amqpPort, ca, ...same } = config;
+  const {
+    displayName,
+    allowedFunctions,
+    allowedSerializers,
+    amqpPort,
+    ca,
+    batchScheduler,
+    ...rest
+  } = config;
+  const { metricsListen, taskLogsDays, taskLogsBytesMax, shareWithoutIsolation, ...same } = rest;
   return {
     ...same,
     name: directory.name,
@@ -87,7 +111,16 @@ function agentOptions({
       onProgress({ state: 'connecting', endpointId, pid: process.pid });
     },
     tokens: tokenSource(config, credentials),
+    taskLogs: { days: taskLogsDays, bytesMax: taskLogsBytesMax },
+    ...(metricsListen !== undefined && { metricsListen: parseListenAddress(metricsListen) }),
+    logControl,
+    mode: readMode(directory),
+    saveMode: async (record) => {
+      await writeMode(directory, record);
+    },
+    readSettings: settingsReader(run),
     ...(ca !== undefined && { ca }),
+    ...(batchScheduler !== undefined && { batchScheduler }),
     ...(displayName !== undefined && { displayName }),
     ...(allowedFunctions !== undefined && { allowedFunctions }),
     ...(allowedSerializers !== undefined && { allowedSerializers }),
@@ -99,8 +132,12 @@ function agentOptions({
       // Where the Python SDK's get_endpoint_metadata looks for the version.
       endpoint_version: packageVersion(),
       platform: `${process.platform} ${release()} ${process.arch}`,
+      // The hub lets an endpoint be shared only when functions are kept apart from its credentials, or its operator says so.
+      isolation: config.workerHost === 'unit' ? 'unit' : 'user',
+      ...(shareWithoutIsolation && { share_without_isolation: true }),
     },
     baseEnvironment: workerBaseEnvironment(environment),
+    workerSocketDirectory: workerSocketDirectory(environment),
   };
 }
 
@@ -108,9 +145,8 @@ function agentOptions({
 function crashOnUnforeseen(logger: Logger): void {
   process.on('uncaughtException', (error: unknown) => {
     logger.fatal({ err: error }, 'internal error, exiting');
-    process.stderr.write(
-      `Internal error, please report it: ${error instanceof Error ? (error.stack ?? errorText(error)) : errorText(error)}\n`,
-    );
+    const text = error instanceof Error ? (error.stack ?? errorText(error)) : errorText(error);
+    process.stderr.write(`Internal error, please report it: ${blankSecrets(text)}\n`);
     process.exit(EXIT_SOFTWARE);
   });
 }

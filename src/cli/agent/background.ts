@@ -96,7 +96,7 @@ function spawnAgent({ directory, environment }: EndpointContext): ChildProcess {
     // The working directory is one that stays: the shell's may be unmounted or deleted while the agent runs.
     return spawn(
       process.execPath,
-      [fileURLToPath(new URL('../agent.js', import.meta.url)), 'start', directory.name, '--daemon'],
+      [fileURLToPath(new URL('../agent-daemon.js', import.meta.url)), directory.name],
       {
         detached: true,
         cwd: directory.path,

@@ -1,9 +1,27 @@
-/** `agent config show` and `agent config reference`. */
-import { renderConfigurationReference } from '../../config/config-rendering.ts';
+/** `agent config show`, `agent config validate` and `agent config reference`. */
+import { SECRET_PLACEHOLDER } from '../../base/blank-secrets.ts';
+import { AuthError } from '../../base/errors.ts';
+import {
+  renderConfigFile,
+  renderConfigurationReference,
+  renderDotenvFile,
+} from '../../config/config-rendering.ts';
+import type { Environment } from '../../config/config-sources.ts';
+import { findCredentials } from '../../config/credentials.ts';
+import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import { FILE_OPTIONS } from '../../config/options.ts';
+import { problemsTogether } from '../../config/problems-together.ts';
 import { defineCommand, defineGroup } from '../command-line.ts';
-import { printJson, printLine, printTable } from '../output.ts';
+import { printJson, printLine, printNote, printTable } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
+
+/** A setting as it is shown. */
+interface ShownSetting {
+  readonly key: string;
+  readonly value: unknown;
+  readonly source: string;
+}
 
 const show = defineCommand(
   (parser) =>
@@ -14,18 +32,25 @@ const show = defineCommand(
     }),
   async (argv) => {
     const { directory, environment } = await openEndpoint(argv.name);
-    const { origins } = await loadAgentConfig(directory, environment);
+    const [{ origins, config: settings }, credentials] = await problemsTogether([
+      async () => await loadAgentConfig(directory, environment),
+      async () => await shownCredentials(directory, environment),
+    ]);
+    const shown: ShownSetting[] = [...origins, ...credentials];
+    for (const notice of settings.notices) {
+      printNote(`Warning: ${notice}`);
+    }
     if (argv.json) {
-      const rows = origins.map(({ key, value, source }) => [
+      const rows = shown.map(({ key, value, source }) => [
         key,
         argv.origin ? { value: value ?? null, source } : (value ?? null),
       ]);
       printJson(Object.fromEntries(rows));
       return 0;
     }
-    printTable(origins, [
+    printTable(shown, [
       { title: 'SETTING', value: ({ key }) => key },
-      { title: 'VALUE', value: ({ value }) => valueText(value) },
+      { title: 'VALUE', value: valueText },
       ...(argv.origin
         ? [{ title: 'SOURCE', value: ({ source }: { source: string }) => source }]
         : []),
@@ -34,12 +59,44 @@ const show = defineCommand(
   },
 );
 
-const reference = defineCommand(
-  (parser) => parser,
+const validate = defineCommand(
+  (parser) => withEndpointName(parser),
   async (argv) => {
-    const text = renderConfigurationReference();
+    const { directory, environment } = await openEndpoint(argv.name);
+    const { dotenvPath, name } = directory;
+    const [{ config: settings }, { source }] = await problemsTogether([
+      async () => await loadAgentConfig(directory, environment),
+      async () => await findCredentials({ environment, dotenvPath }),
+    ]);
+    for (const notice of settings.notices) {
+      printNote(`Warning: ${notice}`);
+    }
     if (argv.json) {
-      printJson({ markdown: text });
+      printJson({ name, valid: true, credentials: source, notices: settings.notices });
+    } else {
+      printLine(`The settings and credentials of endpoint ${name} can be used.`);
+    }
+    return 0;
+  },
+);
+
+const REFERENCES = {
+  markdown: renderConfigurationReference,
+  yaml: () => renderConfigFile(new Map()),
+  dotenv: () => renderDotenvFile({}),
+} as const;
+
+const reference = defineCommand(
+  (parser) =>
+    parser.option('format', {
+      choices: ['markdown', 'yaml', 'dotenv'] as const,
+      default: 'markdown' as const,
+      describe: 'What to print: the description, an empty config.yaml, or an empty .env',
+    }),
+  async (argv) => {
+    const text = REFERENCES[argv.format]();
+    if (argv.json) {
+      printJson({ [argv.format]: text });
     } else {
       printLine(text.trimEnd());
     }
@@ -55,15 +112,45 @@ export const config = defineGroup([
     load: async () => await Promise.resolve(show),
   },
   {
+    command: 'validate [name]',
+    summary: 'Say what is wrong with settings and credentials, all at once',
+    load: async () => await Promise.resolve(validate),
+  },
+  {
     command: 'reference',
-    summary: 'Print the description of all settings (Markdown)',
+    summary: 'Print the description of all settings',
     load: async () => await Promise.resolve(reference),
   },
 ]);
 
-function valueText(value: unknown): string {
+/** The credentials, the secret by its source only. An endpoint without any can be looked at too. */
+async function shownCredentials(
+  { dotenvPath }: EndpointDirectory,
+  environment: Environment,
+): Promise<ShownSetting[]> {
+  try {
+    const { clientId, source } = await findCredentials({ environment, dotenvPath });
+    return [
+      { key: 'client_id', value: clientId, source },
+      { key: 'client_secret', value: SECRET_PLACEHOLDER, source },
+    ];
+  } catch (error) {
+    if (!(error instanceof AuthError)) {
+      throw error;
+    }
+    const source = 'nowhere';
+    return [
+      { key: 'client_id', value: undefined, source },
+      { key: 'client_secret', value: undefined, source },
+    ];
+  }
+}
+
+function valueText({ key, value }: ShownSetting): string {
   if (value === undefined) {
     return '-';
   }
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  const unit = FILE_OPTIONS.find((option) => option.key === key)?.unit;
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return unit === undefined ? text : `${text} ${unit}`;
 }

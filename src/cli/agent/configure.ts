@@ -1,34 +1,61 @@
 /**
- * `agent configure`: makes the directory of an endpoint. Everything is checked before anything is written, and a failure
- * leaves no half-made directory.
+ * `agent configure`: makes the directory of an endpoint. Everything is checked before anything is written, all mistakes are
+ * reported at once, and a failure leaves no half-made directory.
  */
 import { existsSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 
-import { ConfigError, UsageError, errorText } from '../../base/errors.ts';
+import { ConfigError, UsageError } from '../../base/errors.ts';
 import { resolveAgentConfig } from '../../config/agent-config.ts';
-import { renderConfigFile, renderDotenvFile } from '../../config/config-rendering.ts';
-import { processEnvironment, readConfigFile } from '../../config/config-sources.ts';
+import { findBatchScheduler } from '../../config/batch-scheduler.ts';
+import { renderConfigFile } from '../../config/config-rendering.ts';
+import {
+  parseConfigText,
+  processEnvironment,
+  readConfigFile,
+} from '../../config/config-sources.ts';
 import type { Environment, SourceReading } from '../../config/config-sources.ts';
-import { checkCredentialPair } from '../../config/credentials.ts';
 import {
   DEFAULT_ENDPOINT_NAME,
   createEndpointDirectory,
   endpointDirectory,
   outpostHome,
+  refuseExistingEndpoint,
   replaceFile,
 } from '../../config/endpoint-directory.ts';
 import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
 import type { OptionValue } from '../../config/option-types.ts';
+import { problemsTogether } from '../../config/problems-together.ts';
+import { canAsk } from '../ask.ts';
 import { defineCommand } from '../command-line.ts';
-import { printJson, printLine } from '../output.ts';
+import { printJson, printLine, printNote } from '../output.ts';
+import {
+  askForCredentials,
+  dotenvText,
+  hasCredentials,
+  readGivenCredentials,
+} from './given-credentials.ts';
+import type { CredentialFlags } from './given-credentials.ts';
 import { givenFlags, withOptionFlags } from './option-flags.ts';
 
-interface GivenCredentials {
-  readonly clientId: string;
-  readonly clientSecret: string;
+/** Settings to write, and what is to be said about them. */
+interface PlannedSettings {
+  readonly settings: ReadonlyMap<string, OptionValue>;
+  readonly notices: readonly string[];
+}
+
+/** Where the credentials of an endpoint stand. */
+type CredentialsPlace = 'dotenv' | 'environment' | 'none';
+
+/** What is told at the end. */
+interface ConfigureOutcome {
+  readonly json: boolean;
+  readonly directory: EndpointDirectory;
+  readonly isNew: boolean;
+  readonly notices: readonly string[];
+  readonly credentials: CredentialsPlace;
 }
 
 /** Makes or rewrites the configuration of an endpoint. */
@@ -44,7 +71,7 @@ export const configure = defineCommand(
         .option('from', {
           type: 'string',
           requiresArg: true,
-          describe: 'YAML file with settings to begin with',
+          describe: 'YAML or JSON file with settings to begin with, - for stdin; flags win over it',
         })
         .option('client-id', {
           type: 'string',
@@ -54,7 +81,7 @@ export const configure = defineCommand(
         .option('client-secret-file', {
           type: 'string',
           requiresArg: true,
-          describe: 'File with the secret of the client, - for stdin',
+          describe: 'File with the secret of the client, yours alone (chmod 600), - for stdin',
         })
         .option('force', {
           type: 'boolean',
@@ -66,42 +93,63 @@ export const configure = defineCommand(
     const environment = processEnvironment();
     const home = outpostHome(environment);
     const planned = endpointDirectory(home, argv.name);
-    const settings = readSettings(planned, argv.from, givenFlags(argv), environment);
-    const credentials = await readCredentials(argv['client-id'], argv['client-secret-file']);
     const isNew = !(argv.force && existsSync(planned.path));
+    if (isNew) {
+      // Before anybody is asked anything.
+      refuseExistingEndpoint(planned);
+    }
+    const flags = { clientId: argv['client-id'], secretFile: argv['client-secret-file'] };
+    if (argv.from === '-' && flags.secretFile === '-') {
+      throw new UsageError('Only one of --from and --client-secret-file can be stdin (-).');
+    }
+    const mayAsk = canAsk(argv.json) && argv.from !== '-';
+    const { dotenvPath } = planned;
+    const [{ settings, notices }, given, present] = await problemsTogether([
+      async () => await planSettings(planned, argv.from, givenFlags(argv), environment),
+      async () => await readGivenCredentials(flags, mayAsk),
+      async () => await presentCredentials(flags, dotenvPath, environment),
+    ]);
+    const isAsking = given === undefined && present === 'none' && mayAsk;
+    const credentials = isAsking ? await askForCredentials() : given;
+    const dotenv = await dotenvText(dotenvPath, credentials);
     const directory = isNew ? await createEndpointDirectory(home, argv.name) : planned;
     try {
       await replaceFile(directory.configPath, renderConfigFile(settings));
-      if (credentials !== undefined) {
-        await replaceFile(directory.dotenvPath, dotenvText(credentials));
-      }
+      await replaceFile(dotenvPath, dotenv);
     } catch (error) {
       if (isNew) {
         await rm(directory.path, { recursive: true, force: true });
       }
       throw error;
     }
-    report(argv.json, directory, isNew, existsSync(directory.dotenvPath));
+    report({
+      json: argv.json,
+      directory,
+      isNew,
+      notices,
+      credentials: credentials === undefined ? present : 'dotenv',
+    });
     return 0;
   },
 );
 
-function readSettings(
+async function planSettings(
   directory: EndpointDirectory,
   from: string | undefined,
   flags: Readonly<Record<string, unknown>>,
   environment: Environment,
-): ReadonlyMap<string, OptionValue> {
+): Promise<PlannedSettings> {
   const { config, origins } = resolveAgentConfig({
     directory: directory.path,
-    file: from === undefined ? undefined : requiredFile(from),
+    file: from === undefined ? undefined : await readFrom(from),
     flags,
     // Settings of the environment stay there: written into the file, they would outlive it unnoticed.
     environment: { PATH: environment['PATH'] },
+    batchScheduler: findBatchScheduler(environment),
   });
   const settings = new Map<string, OptionValue>();
-  for (const { key, value, source } of origins) {
-    if (source !== 'default' && value !== undefined) {
+  for (const { key, value, isDefault } of origins) {
+    if (!isDefault && value !== undefined) {
       settings.set(key, value);
     }
   }
@@ -109,10 +157,13 @@ function readSettings(
     // Written down, because the agent may be started with another PATH, by systemd for one.
     settings.set('python', config.python);
   }
-  return settings;
+  return { settings, notices: config.notices };
 }
 
-function requiredFile(from: string): SourceReading {
+async function readFrom(from: string): Promise<SourceReading> {
+  if (from === '-') {
+    return parseConfigText(await readAll(process.stdin), 'stdin');
+  }
   const path = resolve(from);
   const reading = readConfigFile(path);
   if (reading === undefined) {
@@ -123,70 +174,43 @@ function requiredFile(from: string): SourceReading {
   return reading;
 }
 
-async function readCredentials(
-  clientId: string | undefined,
-  secretFile: string | undefined,
-): Promise<GivenCredentials | undefined> {
-  if (clientId === undefined && secretFile === undefined) {
-    return undefined;
+/** Where credentials stand already. Those that are given on the command line will replace what is in `.env`. */
+async function presentCredentials(
+  { clientId, secretFile }: CredentialFlags,
+  dotenvPath: string,
+  environment: Environment,
+): Promise<CredentialsPlace> {
+  if (clientId !== undefined || secretFile !== undefined) {
+    return 'none';
   }
-  if (clientId === undefined || secretFile === undefined) {
-    throw new UsageError(
-      'Give both --client-id and --client-secret-file (- for stdin), or neither.',
-    );
+  if (await hasCredentials({ environment: {}, dotenvPath })) {
+    return 'dotenv';
   }
-  const clientSecret = (await readSecret(secretFile)).trim();
-  checkCredentialPair(clientId, clientSecret, 'command line');
-  return { clientId, clientSecret };
+  return (await hasCredentials({ environment })) ? 'environment' : 'none';
 }
 
-async function readSecret(file: string): Promise<string> {
-  if (file === '-') {
-    return await readAll(process.stdin);
+function report({ json, directory, isNew, notices, credentials }: ConfigureOutcome): void {
+  const { name, path, configPath, dotenvPath } = directory;
+  for (const notice of notices) {
+    printNote(`Warning: ${notice}`);
   }
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new ConfigError(
-      'The client secret cannot be read',
-      [{ key: '--client-secret-file', source: file, expected: errorText(error) }],
-      { cause: error },
-    );
-  }
-}
-
-function dotenvText({ clientId, clientSecret }: GivenCredentials): string {
-  return renderDotenvFile({ OUTPOST_CLIENT_ID: clientId, OUTPOST_CLIENT_SECRET: clientSecret });
-}
-
-function report(
-  json: boolean,
-  directory: EndpointDirectory,
-  isNew: boolean,
-  hasDotenv: boolean,
-): void {
   if (json) {
     printJson({
-      name: directory.name,
-      path: directory.path,
-      config: directory.configPath,
+      name,
+      path,
+      config: configPath,
       created: isNew,
-      credentials: hasDotenv ? directory.dotenvPath : null,
+      credentials: credentials === 'dotenv' ? dotenvPath : null,
+      notices,
     });
     return;
   }
-  const verb = isNew ? 'Made' : 'Wrote the settings of';
-  printLine(`${verb} endpoint ${directory.name}: ${directory.configPath}`);
-  if (!hasDotenv) {
-    printLine(
-      'Next: set OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET (the hub’s administrator makes them: hub client create),',
-    );
-    printLine(`then: agent start ${directory.name}`);
+  printLine(`${isNew ? 'Made' : 'Wrote the settings of'} endpoint ${name}: ${configPath}`);
+  if (credentials === 'none') {
+    printLine(`Next: put OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET into ${dotenvPath}`);
+    printLine('(the hub’s administrator makes them: hub client create),');
+    printLine(`then: agent start ${name}`);
     return;
   }
-  printLine(
-    isNew
-      ? `Next: agent start ${directory.name}`
-      : `If it is running: agent restart ${directory.name}`,
-  );
+  printLine(isNew ? `Next: agent start ${name}` : `If it is running: agent restart ${name}`);
 }

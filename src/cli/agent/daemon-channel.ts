@@ -47,9 +47,12 @@ export async function receiveHandover(): Promise<Handover> {
   try {
     channel = new Socket({ fd: HANDOVER_DESCRIPTOR, readable: true, writable: false });
   } catch (error) {
-    throw new UsageError('--daemon is for `agent start` itself; use --foreground.', {
-      cause: error,
-    });
+    throw new UsageError(
+      'agent-daemon is for `agent start` itself; use: agent start --foreground',
+      {
+        cause: error,
+      },
+    );
   }
   const line = await readAll(channel);
   channel.destroy();

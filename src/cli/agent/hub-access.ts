@@ -7,6 +7,7 @@ import type { AgentConfig } from '../../config/agent-config.ts';
 import type { Credentials } from '../../config/credentials.ts';
 import { COMPUTE_SCOPE } from '../../protocol/rest.ts';
 import { JsonHttpClient } from '../../transport/http/json-client.ts';
+import type { JsonReply } from '../../transport/http/json-client.ts';
 import { clientCredentialsTokenSource } from '../../transport/oauth/client-credentials.ts';
 import type { TokenSource } from '../../transport/oauth/client-credentials.ts';
 
@@ -59,13 +60,19 @@ export interface UserInfo {
   readonly identityId: string;
   readonly username: string | undefined;
   readonly name: string | undefined;
+  readonly email: string | undefined;
 }
 
-/** Asks the hub whose credentials these are (protocol.md 2.8). */
-export async function userInfo(hub: HubPlace, credentials: Credentials): Promise<UserInfo> {
-  const { hubUrl, ca } = hub;
-  // Userinfo belongs to the other resource server: a token for Compute is not meant for it.
-  const tokens = tokenSource(hub, credentials, { ...COMMAND_LIMITS, scope: 'openid' });
+/** Userinfo belongs to the other resource server: a token for Compute is not meant for it. */
+export const USER_INFO_SCOPE = 'openid';
+
+/** Tokens with which a client asks who it is. */
+export function userInfoTokens(hub: HubPlace, credentials: Credentials): TokenSource {
+  return tokenSource(hub, credentials, { ...COMMAND_LIMITS, scope: USER_INFO_SCOPE });
+}
+
+/** Asks the hub whose tokens these are (protocol.md 2.8). */
+export async function userInfo({ hubUrl, ca }: HubPlace, tokens: TokenSource): Promise<UserInfo> {
   const http = new JsonHttpClient({
     baseUrl: hubUrl,
     setting: 'hub_url',
@@ -74,12 +81,18 @@ export async function userInfo(hub: HubPlace, credentials: Credentials): Promise
     ...(ca !== undefined && { ca }),
     ...COMMAND_LIMITS,
   });
-  const reply = await http.request({
-    method: 'GET',
-    path: '/v2/oauth2/userinfo',
-    headers: { authorization: `Bearer ${await tokens.accessToken()}` },
-    idempotent: true,
-  });
+  const ask = async (refresh: boolean): Promise<JsonReply> =>
+    await http.request({
+      method: 'GET',
+      path: '/v2/oauth2/userinfo',
+      headers: { authorization: `Bearer ${await tokens.accessToken({ refresh })}` },
+      idempotent: true,
+    });
+  let reply = await ask(false);
+  if (reply.status === 401) {
+    // A token that was kept may have been revoked since.
+    reply = await ask(true);
+  }
   if (reply.status === 401 || reply.status === 403) {
     throw new AuthError(
       'TOKEN_REJECTED',
@@ -101,6 +114,7 @@ export async function userInfo(hub: HubPlace, credentials: Credentials): Promise
     identityId: sub,
     username: textOf(claims['preferred_username']),
     name: textOf(claims['name']),
+    email: textOf(claims['email']),
   };
 }
 

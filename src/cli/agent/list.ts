@@ -3,7 +3,7 @@ import { processEnvironment } from '../../config/config-sources.ts';
 import { listEndpointDirectories, outpostHome } from '../../config/endpoint-directory.ts';
 import { defineCommand } from '../command-line.ts';
 import { printJson, printNote, printTable, timeText } from '../output.ts';
-import { readStatus } from './status-document.ts';
+import { readStatus, stateText } from './status-document.ts';
 
 /** Lists the endpoints of this user with their states. */
 export const list = defineCommand(
@@ -15,10 +15,11 @@ export const list = defineCommand(
     const documents = await Promise.all(
       directories.map(async (directory) => await readStatus({ environment, home, directory })),
     );
-    const endpoints = documents.map(({ name, endpoint_id: id, state, pid, host, since }) => ({
+    const endpoints = documents.map(({ name, endpoint_id: id, state, mode, pid, host, since }) => ({
       name,
       endpoint_id: id,
       state,
+      mode,
       pid,
       host,
       since,
@@ -34,7 +35,7 @@ export const list = defineCommand(
     printTable(endpoints, [
       { title: 'NAME', value: ({ name }) => name },
       { title: 'ID', value: ({ endpoint_id: id }) => id ?? '-' },
-      { title: 'STATE', value: ({ state }) => state },
+      { title: 'STATE', value: stateText },
       { title: 'PID', value: ({ pid }) => pid?.toString() ?? '-', align: 'right' },
       {
         title: 'SINCE',

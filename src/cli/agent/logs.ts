@@ -1,17 +1,20 @@
-/** `agent logs`: the end of the log, and what follows. Lines are readable text, or as they are with `--json`. */
-import { watch } from 'node:fs';
-import { open } from 'node:fs/promises';
-
-import { errorCode } from '../../base/errors.ts';
+/**
+ * `agent logs`: the end of the log and what follows, what one task printed (`--task`), and how much is logged (`--set-level`). Lines of
+ * the log are readable text, or as they are with `--json`.
+ */
+import { UsageError } from '../../base/errors.ts';
+import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
+import { LOG_LEVELS } from '../../config/options.ts';
 import { defineCommand } from '../command-line.ts';
 import { printLine, printNote } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
-import { formatLogLine, tailLines } from './log-lines.ts';
+import { parseDuration, parseSince } from './log-arguments.ts';
+import { formatLogLine, isWanted, tailLines } from './log-lines.ts';
+import type { LogFilter } from './log-lines.ts';
 
 const LINES_DEFAULT = 50;
-const READ_BYTES = 64 * 1024;
-/** File events do not cross network file systems, where homes of clusters lie. */
-const POLL_MS = 1_000;
+/** The level that the settings say. */
+const CONFIGURED = 'configured';
 
 /** Shows the log of an endpoint. */
 export const logs = defineCommand(
@@ -20,117 +23,116 @@ export const logs = defineCommand(
       .option('lines', {
         alias: 'n',
         type: 'number',
-        default: LINES_DEFAULT,
         requiresArg: true,
-        describe: 'How many lines to show',
+        describe: `How many lines to show [${LINES_DEFAULT}, or all with --since]`,
       })
       .option('follow', {
         alias: 'f',
         type: 'boolean',
-        default: false,
         describe: 'Go on with what is logged from now on, until Ctrl-C',
-      }),
+      })
+      .option('level', {
+        choices: LOG_LEVELS,
+        requiresArg: true,
+        describe: 'Only lines that are at least this important',
+      })
+      .option('since', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'Only lines from then on: how long ago (10m, 2h, 1d), or a date',
+      })
+      .option('task', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'What this task printed and how it ended, instead of the log',
+      })
+      .option('stream', {
+        choices: ['stdout', 'stderr'] as const,
+        requiresArg: true,
+        describe: 'With --task: only this stream, as it was printed',
+      })
+      .option('set-level', {
+        choices: [...LOG_LEVELS, CONFIGURED] as const,
+        requiresArg: true,
+        describe: `Have the running agent log more or less; ${CONFIGURED}: what its settings say`,
+      })
+      .option('for', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'With --set-level: go back after this time (30s, 10m, 1h)',
+      })
+      .implies('stream', 'task')
+      .implies('for', 'set-level')
+      .conflicts('task', ['set-level', 'follow', 'level', 'since', 'lines'])
+      .conflicts('set-level', ['follow', 'level', 'since', 'lines']),
   async (argv) => {
-    const { directory } = await openEndpoint(argv.name);
-    const print = (line: string): void => {
-      printLine(argv.json ? line : formatLogLine(line));
+    const context = await openEndpoint(argv.name);
+    if (argv.task !== undefined) {
+      const { showTaskOutput } = await import('./task-output.ts');
+      return await showTaskOutput(context, argv.task, { stream: argv.stream, json: argv.json });
+    }
+    if (argv.setLevel !== undefined) {
+      const { changeLogLevel } = await import('./log-level.ts');
+      const level = argv.setLevel === CONFIGURED ? undefined : argv.setLevel;
+      return await changeLogLevel(context, level, durationOf(argv.for), argv.json);
+    }
+    const filter: LogFilter = {
+      ...(argv.level !== undefined && { level: argv.level }),
+      ...(argv.since !== undefined && { sinceMs: parseSince(argv.since, Date.now()) }),
     };
-    const lines = Number.isInteger(argv.lines) && argv.lines >= 0 ? argv.lines : LINES_DEFAULT;
-    const tail = await tailLines(directory.logPath, lines);
-    if (tail === undefined && !argv.follow) {
-      printNote(`There is no log yet at ${directory.logPath}: the endpoint has not been started.`);
-      return 0;
-    }
-    for (const line of tail?.lines ?? []) {
-      print(line);
-    }
-    if (argv.follow) {
-      await follow(directory.logPath, tail?.endOffset ?? 0, print);
-    }
+    const count = linesOf(argv.lines) ?? (argv.since === undefined ? LINES_DEFAULT : Infinity);
+    const follow = argv.follow === true;
+    await showLog(context.directory, { filter, count, follow, json: argv.json });
     return 0;
   },
 );
 
-/** Prints lines as they come; ends with Ctrl-C. */
-async function follow(path: string, from: number, print: (line: string) => void): Promise<void> {
-  const interrupted = new AbortController();
-  process.once('SIGINT', () => {
-    interrupted.abort();
-  });
-  let position: Position = { offset: from, inode: undefined, rest: '' };
-  while (!interrupted.signal.aborted) {
-    position = await readOn(path, position, print);
-    await changed(path, interrupted.signal);
+async function showLog(
+  { logPath, name }: EndpointDirectory,
+  show: {
+    readonly filter: LogFilter;
+    readonly count: number;
+    readonly follow: boolean;
+    readonly json: boolean;
+  },
+): Promise<void> {
+  const print = (line: string): void => {
+    printLine(show.json ? line : formatLogLine(line));
+  };
+  const tail = await tailLines(logPath, show.count, show.filter);
+  if (tail === undefined && !show.follow) {
+    printNote(
+      `There is no log at ${logPath}: the endpoint has not been started in the background. ` +
+        `In the foreground it logs to stdout, and under systemd to the journal: journalctl -u agent@${name}`,
+    );
+    return;
   }
-}
-
-interface Position {
-  readonly offset: number;
-  readonly inode: number | undefined;
-  /** Beginning of a line whose end is not there yet. */
-  readonly rest: string;
-}
-
-async function readOn(
-  path: string,
-  position: Position,
-  print: (line: string) => void,
-): Promise<Position> {
-  let file;
-  try {
-    file = await open(path, 'r');
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') {
-      return position;
-    }
-    throw error;
-  }
-  try {
-    const { ino, size } = await file.stat();
-    const isRotated =
-      (position.inode !== undefined && position.inode !== ino) || size < position.offset;
-    let { offset, rest } = isRotated ? { offset: 0, rest: '' } : position;
-    const buffer = Buffer.alloc(READ_BYTES);
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
-      if (bytesRead === 0) {
-        return { offset, inode: ino, rest };
+  tail?.lines.forEach(print);
+  if (show.follow) {
+    const { followLog } = await import('./follow-log.ts');
+    const interrupted = new AbortController();
+    process.once('SIGINT', () => {
+      interrupted.abort();
+    });
+    await followLog(logPath, tail?.endOffset ?? 0, interrupted.signal, (line) => {
+      if (isWanted(line, show.filter)) {
+        print(line);
       }
-      offset += bytesRead;
-      const parts = (rest + buffer.toString('utf8', 0, bytesRead)).split('\n');
-      rest = parts.pop() ?? '';
-      parts.forEach(print);
-    }
-  } finally {
-    await file.close();
+    });
   }
 }
 
-/** Resolves when the file may have changed, or the signal is aborted. */
-async function changed(path: string, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      watcher?.close();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, POLL_MS);
-    const watcher = watchIfThere(path, done);
-    signal.addEventListener('abort', done, { once: true });
-  });
+function linesOf(value: number | undefined): number | undefined {
+  if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
+    throw new UsageError('--lines must be a whole number, 0 or more.');
+  }
+  return value;
 }
 
-function watchIfThere(path: string, onChange: () => void): ReturnType<typeof watch> | undefined {
-  try {
-    const watcher = watch(path, onChange);
-    watcher.on('error', onChange);
-    return watcher;
-  } catch (error) {
-    // Between two files, or more watches than the system allows: the poll goes on without.
-    if (errorCode(error) === undefined) {
-      throw error;
-    }
-    return undefined;
+function durationOf(text: string | undefined): number | undefined {
+  const ms = text === undefined ? undefined : parseDuration(text);
+  if (text !== undefined && ms === undefined) {
+    throw new UsageError(`--for ${text} is no length of time: give for instance 30s, 10m or 1h.`);
   }
+  return ms;
 }

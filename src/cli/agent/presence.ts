@@ -9,6 +9,7 @@ import { systemClock } from '../../base/clock.ts';
 import { ConflictError, errorCode } from '../../base/errors.ts';
 import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
 import { runtimeDirectory } from '../../config/process-context.ts';
+import { serviceRuntimeDirectory } from '../../config/service-environment.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 
 /** Process that holds the lock of an endpoint. */
@@ -73,29 +74,35 @@ export function runsElsewhere(directory: EndpointDirectory, holder: AgentHolder)
 
 /** Path of the control socket of an agent that is started in this environment. */
 export function controlPath({ directory, environment }: EndpointContext): string {
-  return controlPaths(directory, runtimeDirectory(environment));
+  return controlPaths(directory, runtimeDirectory(environment, directory.name));
 }
 
 /**
  * Calls a method of a running agent.
  *
- * systemd and cron start agents without XDG_RUNTIME_DIR, shells have it: the socket may lie in either of two places.
+ * Shells have XDG_RUNTIME_DIR, services of the system have a directory of their own, cron has neither: it may lie in any of three places.
  */
 export async function askAgent(
   { directory, environment }: EndpointContext,
   method: string,
   timeoutMs: number,
+  params: Readonly<Record<string, unknown>> = {},
 ): Promise<unknown> {
-  const here = controlPaths(directory, runtimeDirectory(environment));
-  const elsewhere = controlPaths(directory, undefined);
-  try {
-    return await callControl(here, method, {}, { timeoutMs });
-  } catch (error) {
-    if (here === elsewhere || !isNobodyThere(error)) {
-      throw error;
+  const { name } = directory;
+  const places = [runtimeDirectory(environment, name), serviceRuntimeDirectory(name), undefined];
+  const paths = new Set(places.map((place) => controlPaths(directory, place)));
+  let nobodyThere: unknown;
+  for (const path of paths) {
+    try {
+      return await callControl(path, method, params, { timeoutMs });
+    } catch (error) {
+      if (!isNobodyThere(error)) {
+        throw error;
+      }
+      nobodyThere ??= error;
     }
-    return await callControl(elsewhere, method, {}, { timeoutMs });
   }
+  throw nobodyThere;
 }
 
 function controlPaths(directory: EndpointDirectory, runtimeDir: string | undefined): string {
@@ -110,6 +117,8 @@ function isNobodyThere(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined;
   const codes = [errorCode(error), errorCode(cause)];
   return codes.some(
-    (code) => code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'NOT_RUNNING',
+    // EACCES: the service of that name is another user's.
+    (code) =>
+      code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'NOT_RUNNING' || code === 'EACCES',
   );
 }

@@ -5,6 +5,7 @@ import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
 import { findCredentials } from '../../config/credentials.ts';
 import type { Credentials } from '../../config/credentials.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import { problemsTogether } from '../../config/problems-together.ts';
 import { checkCertificate, tlsPeer } from '../../transport/tls/certificate-refused.ts';
 import { printJson, printLine, printNote } from '../output.ts';
 import type { StartProgress } from './agent-process.ts';
@@ -40,8 +41,11 @@ export async function prepareStart(
   flags: Readonly<Record<string, unknown>>,
 ): Promise<PreparedStart> {
   const { directory, environment } = context;
-  const resolved = await loadAgentConfig(directory, environment, flags);
-  const credentials = await findCredentials({ environment, dotenvPath: directory.dotenvPath });
+  const { dotenvPath } = directory;
+  const [resolved, credentials] = await problemsTogether([
+    async () => await loadAgentConfig(directory, environment, flags),
+    async () => await findCredentials({ environment, dotenvPath }),
+  ]);
   return { context, resolved, credentials, flags };
 }
 
@@ -56,6 +60,9 @@ export async function startEndpoint(
   await checkHubCertificate(resolved.config);
   for (const warning of credentials.warnings) {
     printNote(`Note: ${warning}`);
+  }
+  for (const notice of resolved.config.notices) {
+    printNote(`Warning: ${notice}`);
   }
   const startedMs = systemClock.monotonicMs();
   const agent = await startInBackground(

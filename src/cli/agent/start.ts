@@ -4,14 +4,9 @@
  * The agent itself is loaded only by the process that runs it, so that the command which waits for it is light.
  */
 import { UsageError } from '../../base/errors.ts';
-import { findCredentials, handedOverCredentials } from '../../config/credentials.ts';
-import { ensureLogsDirectory } from '../../config/endpoint-directory.ts';
-import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import { openLog } from '../../config/logging.ts';
 import { defineCommand } from '../command-line.ts';
-import { openReporter, receiveHandover } from './daemon-channel.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
-import type { EndpointContext } from './endpoint-argument.ts';
 import { givenFlags, withOptionFlags } from './option-flags.ts';
 import { prepareStart, startEndpoint } from './start-endpoint.ts';
 
@@ -38,14 +33,10 @@ export const start = defineCommand(
           default: START_TIMEOUT_S,
           requiresArg: true,
           describe: 'Seconds to wait until it is online; it keeps trying after that',
-        })
-        .option('daemon', { type: 'boolean', default: false, hidden: true }),
+        }),
     ),
   async (argv) => {
     const context = await openEndpoint(argv.name);
-    if (argv.daemon) {
-      return await runDaemon(context);
-    }
     if (!(argv.timeout > 0)) {
       throw new UsageError('--timeout must be a number of seconds above 0.');
     }
@@ -57,10 +48,12 @@ export const start = defineCommand(
       const { runAgentProcess } = await import('./agent-process.ts');
       return await runAgentProcess({
         context,
-        config,
+        resolved: prepared.resolved,
+        flags: prepared.flags,
         credentials: prepared.credentials,
         takeover: argv.takeover,
         logger: log.logger,
+        logControl: log.control,
         onProgress: () => undefined,
       });
     }
@@ -71,32 +64,3 @@ export const start = defineCommand(
     });
   },
 );
-
-/** The background process itself: as the foreground, but told by its parent and reporting to it. */
-async function runDaemon(context: EndpointContext): Promise<number> {
-  const handover = await receiveHandover();
-  const reporter = openReporter();
-  const { directory, environment } = context;
-  try {
-    const { config } = await loadAgentConfig(directory, environment, handover.flags);
-    const credentials =
-      handover.credentials === undefined
-        ? await findCredentials({ environment, dotenvPath: directory.dotenvPath })
-        : handedOverCredentials(handover.credentials);
-    await ensureLogsDirectory(directory);
-    const destination = { kind: 'file', path: directory.logPath } as const;
-    const log = await openLog({ level: config.logLevel, destination });
-    const { runAgentProcess } = await import('./agent-process.ts');
-    return await runAgentProcess({
-      context,
-      config,
-      credentials,
-      takeover: handover.takeover,
-      logger: log.logger,
-      onProgress: reporter.progress,
-    });
-  } catch (error) {
-    reporter.failed(error);
-    throw error;
-  }
-}

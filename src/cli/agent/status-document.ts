@@ -9,9 +9,12 @@
  *   held            absent, no id yet  starting
  *   held            silent             unresponsive
  */
+import { RUNNING, modeDocument } from '../../agent/agent-mode.ts';
+import type { ModeDocument } from '../../agent/agent-mode.ts';
 import { errorCode, errorText } from '../../base/errors.ts';
 import { readRegistration } from '../../config/endpoint-directory.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
+import { readMode } from './mode-file.ts';
 import { askAgent, findPresence } from './presence.ts';
 
 /** States of an endpoint as commands show them. */
@@ -41,9 +44,13 @@ export interface StatusDocument {
   /** Why it is not online, in words. */
   readonly reason: string | null;
   readonly since: string | null;
+  /** Whether it takes tasks, and who has asked for that; also of an endpoint that does not run. */
+  readonly mode: ModeDocument;
   readonly pid: number | null;
   readonly host: string | null;
   readonly hub_url: string | null;
+  /** What the operator should know about the settings. */
+  readonly notices: readonly string[];
   readonly tasks: TaskCounts | null;
   /** Places for tasks by language. */
   readonly workers: Readonly<Record<string, number>> | null;
@@ -55,6 +62,10 @@ export interface StatusDocument {
   readonly lease_epoch: number | null;
   /** Loops of the agent that had work and made no progress, since its start; each was started again. */
   readonly stalls: readonly unknown[];
+  /** What is done by the clock: name, schedule, last_run, outcome, detail, running, next_run. */
+  readonly jobs: readonly unknown[];
+  /** How the settings were read again last: at, ok, applied, restart_needed, problems, error. */
+  readonly reload: Readonly<Record<string, unknown>> | null;
   /** Process that runs the workers. */
   readonly worker_host_pid: number | null;
   readonly cpu_seconds: number | null;
@@ -77,6 +88,7 @@ export async function readStatus(context: EndpointContext): Promise<StatusDocume
     name: directory.name,
     endpoint_id: stored?.endpointId ?? null,
     lease_epoch: stored?.leaseEpoch ?? null,
+    mode: modeDocument(readMode(directory)),
   };
   if (presence.kind === 'stopped') {
     return base;
@@ -110,9 +122,11 @@ const NOT_RUNNING: StatusDocument = {
   state: 'stopped',
   reason: null,
   since: null,
+  mode: RUNNING,
   pid: null,
   host: null,
   hub_url: null,
+  notices: [],
   tasks: null,
   workers: null,
   degraded: {},
@@ -120,6 +134,8 @@ const NOT_RUNNING: StatusDocument = {
   sessions: null,
   lease_epoch: null,
   stalls: [],
+  jobs: [],
+  reload: null,
   worker_host_pid: null,
   cpu_seconds: null,
   rss_bytes: null,
@@ -139,6 +155,7 @@ function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
     reason: textOf(agent['reason']),
     since: textOf(agent['since']) ?? base.since,
     hub_url: textOf(agent['hub_url']),
+    notices: textList(agent['notices']),
     tasks: {
       running: countOf(tasks['running']),
       waiting: countOf(tasks['waiting']) + countOf(tasks['pending']),
@@ -151,6 +168,10 @@ function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
     sessions: fieldsOf(agent['sessions']),
     lease_epoch: numberOf(agent['lease_epoch']) ?? base.lease_epoch,
     stalls: Array.isArray(agent['stalls']) ? (agent['stalls'] as unknown[]) : [],
+    mode: modeOf(agent['mode']) ?? base.mode,
+    jobs: Array.isArray(agent['jobs']) ? (agent['jobs'] as unknown[]) : [],
+    reload:
+      agent['reload'] === null || agent['reload'] === undefined ? null : fieldsOf(agent['reload']),
     worker_host_pid: numberOf(agent['worker_host_pid']),
     cpu_seconds: numberOf(agent['cpu_seconds']),
     rss_bytes: numberOf(agent['rss_bytes']),
@@ -162,12 +183,33 @@ export function fieldsOf(value: unknown): Fields {
   return typeof value === 'object' && value !== null ? { ...value } : {};
 }
 
+/** The state, and that no tasks are taken where that is so: `online, paused`. */
+export function stateText({ state, mode }: Pick<StatusDocument, 'state' | 'mode'>): string {
+  return mode.state === 'running' || state === mode.state ? state : `${state}, ${mode.state}`;
+}
+
+function modeOf(value: unknown): ModeDocument | undefined {
+  const { state, since, by, reason } = fieldsOf(value);
+  return typeof state === 'string'
+    ? {
+        state: state as ModeDocument['state'],
+        since: textOf(since),
+        by: textOf(by),
+        reason: textOf(reason),
+      }
+    : undefined;
+}
+
 function textOf(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
 }
 
 function numberOf(value: unknown): number | null {
   return typeof value === 'number' ? value : null;
+}
+
+function textList(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
 }
 
 function countOf(value: unknown): number {

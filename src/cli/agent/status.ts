@@ -2,8 +2,9 @@
 import { defineCommand } from '../command-line.ts';
 import { bytesText, durationText, printFields, printJson, timeText } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
-import { fieldsOf, readStatus } from './status-document.ts';
+import { fieldsOf, readStatus, stateText } from './status-document.ts';
 import type { StatusDocument } from './status-document.ts';
+import { jobTexts, modeText, reloadText } from './status-texts.ts';
 
 /** Shows what an endpoint does. */
 export const status = defineCommand(
@@ -24,10 +25,12 @@ function statusFields(document: StatusDocument): (readonly [string, string | und
   return [
     ['Endpoint', document.name],
     ['Id', document.endpoint_id ?? 'not registered yet'],
-    ['State', reason === null ? document.state : `${document.state} (${reason})`],
+    ['State', reason === null ? stateText(document) : `${stateText(document)} (${reason})`],
+    ['Mode', modeText(document.mode)],
     ['Since', since === null ? undefined : sinceText(since)],
     ['Process', document.pid === null ? undefined : `${document.pid} on ${document.host ?? '?'}`],
     ['Hub', document.hub_url ?? undefined],
+    ...document.notices.map((notice): [string, string] => ['Warning', notice]),
     [
       'Tasks',
       tasks === null
@@ -41,6 +44,8 @@ function statusFields(document: StatusDocument): (readonly [string, string | und
     ]),
     ['Journal', journal === null ? undefined : journalText(journal)],
     ['Stalled', stallsText(document.stalls)],
+    ['Settings', reloadText(document)],
+    ...jobTexts(document.jobs),
     ['Tasks from', sessionText(document.sessions?.['tasks'])],
     ['Results to', sessionText(document.sessions?.['results'])],
     [

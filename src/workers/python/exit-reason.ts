@@ -9,6 +9,8 @@ export interface InterpreterExit {
   readonly signal: NodeJS.Signals | null;
   /** Set when the host ended it because it broke the protocol, with what it did. */
   readonly fault?: string;
+  /** Limit of its address space in MiB, if it had one. */
+  readonly memoryMb?: number;
   /** Whether the kernel has killed for want of memory meanwhile; absent where it does not tell. */
   readonly wasOutOfMemory?: boolean;
 }
@@ -22,10 +24,34 @@ export interface ExitReason {
 /** So much of stderr stands in the message itself; the whole tail travels as output. */
 const STDERR_CHARS_MAX = 1000;
 
+/** What Python, or the libraries under it, say on stderr when they are refused memory. */
+const REFUSED_MEMORY = /MemoryError|bad_alloc|can(?:no|'|)t allocate|out of memory/i;
+
+/** How a process ends that was refused memory and was not made for it. */
+const CRASH_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGSEGV', 'SIGABRT', 'SIGBUS']);
+
 /** Names the end of an interpreter under a task. */
 export function classifyExit(exit: InterpreterExit, stderrTail: string): ExitReason {
-  const reason = reasonOf(exit);
-  return { code: reason.code, message: reason.message + quoteStderr(stderrTail) };
+  const { code, message } = reasonOf(exit);
+  const { memoryMb = 0 } = exit;
+  const end = quoteStderr(stderrTail);
+  const isOwnEnd = exit.fault === undefined && exit.signal !== 'SIGKILL';
+  const limit = isOwnEnd ? limitedMemory(memoryMb, stderrTail) : '';
+  if (limit !== '') {
+    return { code: 'WORKER_KILLED_OOM', message: message + limit + end };
+  }
+  const isCrash = memoryMb > 0 && exit.signal !== null && CRASH_SIGNALS.has(exit.signal);
+  const doubt = isCrash
+    ? ` (worker_memory_mb limits it to ${memoryMb} MiB of address space, which not every library survives)`
+    : '';
+  return { code, message: message + doubt + end };
+}
+
+/** Names the limit of memory as the cause, where there is one and what was said tells of it; empty otherwise. */
+export function limitedMemory(memoryMb: number, stderrTail: string): string {
+  return memoryMb > 0 && REFUSED_MEMORY.test(stderrTail)
+    ? `: it ran out of the ${memoryMb} MiB of address space that worker_memory_mb gives it, which the operator of this endpoint can raise`
+    : '';
 }
 
 /** What an interpreter said before it died, for a message; empty when it said nothing. */

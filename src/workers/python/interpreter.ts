@@ -33,7 +33,7 @@ import { abortMessage } from '../place-engine.ts';
 import { groupMembers, signalGroup } from '../process-group.ts';
 import { AheadPipe } from './ahead-pipe.ts';
 import { CaptureFile } from './capture-file.ts';
-import { classifyExit, quoteStderr } from './exit-reason.ts';
+import { classifyExit, limitedMemory, quoteStderr } from './exit-reason.ts';
 import type { InterpreterExit } from './exit-reason.ts';
 import { countOomKills } from './oom-kills.ts';
 import { killTaskProcesses } from './task-processes.ts';
@@ -41,6 +41,8 @@ import { killTaskProcesses } from './task-processes.ts';
 /** Settings of an interpreter. */
 export interface InterpreterOptions {
   readonly executable: string;
+  /** Limit of its address space in MiB; 0: none. */
+  readonly memoryMb: number;
   readonly endpointId: string;
   readonly workingDir: string;
   readonly environment: Readonly<Record<string, string>>;
@@ -199,7 +201,7 @@ export class Interpreter implements Place {
 
   #connect(requests: Duplex, answers: Duplex): void {
     const { endpointId, workingDir, resultCharsMax, outputBytesMax } = this.#options;
-    const { sandboxMarksDir, runningTable } = this.#options;
+    const { sandboxMarksDir, runningTable, memoryMb } = this.#options;
     // A broken pipe says that the interpreter is gone, which its exit event says with the reason.
     requests.on('error', () => undefined);
     answers.on('error', () => undefined);
@@ -218,6 +220,7 @@ export class Interpreter implements Place {
       working_dir: workingDir,
       result_chars_max: resultCharsMax,
       output_bytes_max: outputBytesMax,
+      ...(memoryMb > 0 && { memory_mb: memoryMb }),
       ...(sandboxMarksDir !== undefined && { sandbox_marks_dir: sandboxMarksDir }),
       ...(runningTable !== undefined && { running_table: runningTable }),
     } as FrameHeader);
@@ -395,8 +398,10 @@ export class Interpreter implements Place {
     const before = this.#oomKillsBefore;
     // Read only when it matters: the kernel counts before it kills.
     const now = exit.signal === 'SIGKILL' ? countOomKills() : undefined;
+    const { memoryMb } = this.#options;
     return {
       ...exit,
+      ...(memoryMb > 0 && { memoryMb }),
       ...(this.#fault !== undefined && { fault: this.#fault }),
       ...(before !== undefined && now !== undefined && { wasOutOfMemory: now > before }),
     };
@@ -412,8 +417,9 @@ export class Interpreter implements Place {
     const how = this.#startTimedOut
       ? `was not ready within ${startTimeoutMs / 1000} s`
       : `ended before it was ready (${this.#exit?.signal ?? `exit code ${this.#exit?.exitCode ?? 'unknown'}`})`;
+    const limit = limitedMemory(this.#options.memoryMb, text);
     return {
-      reason: `the Python interpreter ${executable} ${how}${quoteStderr(text)}`,
+      reason: `the Python interpreter ${executable} ${how}${limit}${quoteStderr(text)}`,
       hopeless: false,
     };
   }

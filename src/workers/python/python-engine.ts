@@ -33,6 +33,7 @@ export function createPythonEngine(
       new Interpreter(
         {
           executable: python.executable,
+          memoryMb: python.memoryMb ?? 0,
           endpointId,
           workingDir,
           environment,

@@ -226,17 +226,28 @@ describe('the table of options', () => {
       working_dir: '/changed',
       allowed_functions: [FUNCTION_ID],
       allowed_serializers: ['JSONData', 'PureSourceDill'],
-      run_in_sandbox: 'true',
       log_level: 'trace',
       amqp_port: 1234,
+      worker_host: 'unit',
+      worker_memory_mb: 512,
+      cleanup_schedule: '@daily',
+      metrics_listen: '127.0.0.1:9464',
     };
+    // Each of these alone is half a maintenance window.
+    const together = ['drain_at', 'resume_at'];
+    const window = { drain_at: '0 6 * * 1', resume_at: '0 8 * * 1' };
+    assert.notEqual(
+      JSON.stringify(resolved({ flags: window }).config),
+      JSON.stringify(resolved({ flags: { ...window, resume_at: '0 9 * * 1' } }).config),
+    );
     const plain = JSON.stringify(resolved().config);
     // The one that takes a file has a test of its own.
     for (const { key, type, default: standard } of FILE_OPTIONS.filter(
-      (o) => o.key !== 'ca_file',
+      (o) => o.key !== 'ca_file' && !together.includes(o.key),
     )) {
       const value =
         changed[key] ??
+        (type.type === 'flag' ? String(standard !== true) : undefined) ??
         ('min' in type && type.min === standard
           ? type.min + 1
           : 'min' in type

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 
+import { blankSecrets } from '../../../src/base/blank-secrets.ts';
 import { AuthError, ConfigError } from '../../../src/base/errors.ts';
 import { findCredentials } from '../../../src/config/credentials.ts';
-import { blankSecrets } from '../../../src/config/logging.ts';
 import {
   backgroundEnvironment,
   workerBaseEnvironment,
@@ -87,8 +87,9 @@ describe('credentials', () => {
     await writeDotenv(`OUTPOST_CLIENT_ID=${OTHER_ID}\nOUTPOST_CLIENT_SECRET=file\n`);
     const systemd = join(directory, 'credentials');
     await mkdir(systemd);
-    await writeFile(join(systemd, 'outpost-client-id'), `${ID}\n`);
-    await writeFile(join(systemd, 'outpost-client-secret'), 'from systemd\n');
+    // The group that shows is the mask of systemd's access control list.
+    await writeFile(join(systemd, 'outpost-client-id'), `${ID}\n`, { mode: 0o440 });
+    await writeFile(join(systemd, 'outpost-client-secret'), 'from systemd\n', { mode: 0o440 });
     const environment = { CREDENTIALS_DIRECTORY: systemd };
     const credentials = await findCredentials({ environment, dotenvPath });
     assert.equal(credentials.clientId, ID);
@@ -110,6 +111,17 @@ describe('credentials', () => {
     await writeDotenv(`OUTPOST_CLIENT_ID=${ID}\nOUTPOST_CLIENT_SECRET=hunter2\n`, 0o640);
     const { message } = await problemOf({});
     assert.ok(message.includes(`chmod 600 ${dotenvPath}`));
+    assert.doesNotMatch(message, /hunter2/);
+  });
+
+  it('are refused from a systemd credential that anybody can read', async () => {
+    const systemd = join(directory, 'credentials');
+    await mkdir(systemd);
+    await writeFile(join(systemd, 'outpost-client-id'), ID, { mode: 0o440 });
+    await writeFile(join(systemd, 'outpost-client-secret'), 'hunter2');
+    await chmod(join(systemd, 'outpost-client-secret'), 0o444);
+    const { message } = await problemOf({ CREDENTIALS_DIRECTORY: systemd });
+    assert.match(message, /outpost-client-secret .*mode 0444: to be yours alone; run: chmod 600/);
     assert.doesNotMatch(message, /hunter2/);
   });
 

@@ -1,12 +1,14 @@
 /** The log: bounded in size, and without secrets. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { levelControl } from '../../../src/config/log-level-control.ts';
 import { openLog } from '../../../src/config/logging.ts';
 import { RotatingFile } from '../../../src/config/rotating-file.ts';
 import { Secret } from '../../../src/config/secret.ts';
+import { eventually } from '../../support/eventually.ts';
 
 describe('the log', () => {
   let directory: string;
@@ -21,7 +23,7 @@ describe('the log', () => {
 
   it('keeps a bounded number of bounded files, the newest lines in the first', async () => {
     const path = join(directory, 'agent.log');
-    const file = new RotatingFile({ path, bytesMax: 1000, olderCountMax: 2 });
+    const file = new RotatingFile({ path, bytesMax: 3000, olderCountMax: 2 });
     for (let index = 0; index < 100; index += 1) {
       file.write(`${String(index).padStart(99, '0')}\n`);
     }
@@ -35,6 +37,87 @@ describe('the log', () => {
       assert.ok((await stat(join(directory, name))).size <= 1000);
     }
     assert.match(await readFile(path, 'utf8'), /0099\n$/);
+  });
+
+  async function bytesOfAll(): Promise<number> {
+    const names = await readdir(directory);
+    const sizes = await Promise.all(
+      names.map(async (name) => (await stat(join(directory, name))).size),
+    );
+    return sizes.reduce((sum, size) => sum + size, 0);
+  }
+
+  it('never holds more than its budget, whatever is logged and however the budget shrinks', async () => {
+    const path = join(directory, 'agent.log');
+    const file = new RotatingFile({ path, bytesMax: 100_000 });
+    for (let index = 0; index < 3_000; index += 1) {
+      file.write(`${String(index).padStart(index % 700, '0')}\n`);
+      if (index % 100 === 0) {
+        assert.ok((await bytesOfAll()) <= 100_000);
+      }
+    }
+    assert.ok((await bytesOfAll()) > 70_000);
+    file.setBytesMax(20_000);
+    assert.ok((await bytesOfAll()) <= 20_000);
+    file.close();
+    // What a run with a larger budget, or with more files, has left is brought down at once.
+    await writeFile(`${path}.1`, 'x'.repeat(50_000));
+    await writeFile(`${path}.9`, 'old');
+    new RotatingFile({ path, bytesMax: 20_000 }).close();
+    assert.ok((await bytesOfAll()) <= 20_000);
+  });
+
+  it('cuts a line that would push out all others, and says so as an entry', async () => {
+    const path = join(directory, 'agent.log');
+    const file = new RotatingFile({ path, bytesMax: 1024 * 1024 });
+    file.write('before\n');
+    file.write(`${'"'.repeat(3_000_000)}\n`);
+    file.close();
+    const [before, cut, ...rest] = (await readFile(path, 'utf8')).trimEnd().split('\n');
+    assert.equal(before, 'before');
+    assert.equal(rest.length, 0);
+    const entry = JSON.parse(cut ?? '') as { bytes: number; level: string };
+    assert.deepEqual([entry.bytes, entry.level], [3_000_001, 'warn']);
+  });
+
+  it('changes its level while it is written, also for components that have their own logger', async () => {
+    const path = join(directory, 'agent.log');
+    const { logger, control, close } = await openLog({
+      level: 'info',
+      destination: { kind: 'file', path },
+    });
+    const child = logger.child({ component: 'x' }).child({ session: 'y' });
+    child.debug({}, 'one');
+    assert.equal(control.setLevel('debug', 60_000).level, 'debug');
+    child.debug({}, 'two');
+    control.configure({ level: 'warn' });
+    assert.deepEqual(control.levels, { level: 'warn', configured: 'warn', until: null });
+    child.info({}, 'three');
+    control.setLevel('trace');
+    child.trace({}, 'four');
+    assert.deepEqual(control.setLevel(undefined), {
+      level: 'warn',
+      configured: 'warn',
+      until: null,
+    });
+    child.info({}, 'five');
+    close();
+    const messages = (await readFile(path, 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { msg: string }).msg);
+    assert.deepEqual(messages, ['two', 'four']);
+  });
+
+  it('goes back to the level of the settings when the time is over', async () => {
+    const applied: string[] = [];
+    const levels = levelControl('info', (level) => applied.push(level));
+    const until = levels.setLevel('debug', 20).until;
+    assert.ok(until !== null);
+    await eventually(() => {
+      assert.deepEqual(applied, ['debug', 'info']);
+    });
+    assert.equal(levels.levels.until, null);
   });
 
   it('goes on in the file of the run before, with mode 0600', async () => {

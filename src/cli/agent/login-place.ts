@@ -1,0 +1,48 @@
+/** The hub at which a person signs in here, and the file in which logins are kept. */
+import { systemClock } from '../../base/clock.ts';
+import { resolveAgentConfig } from '../../config/agent-config.ts';
+import { processEnvironment } from '../../config/config-sources.ts';
+import type { Environment } from '../../config/config-sources.ts';
+import { outpostHome } from '../../config/endpoint-directory.ts';
+import { OUTPOST_APP_ID } from '../../protocol/oauth.ts';
+import { LoginFile, loginFilePath } from '../../sdk/login/login-file.ts';
+import { PersonLogin } from '../../sdk/login/person-login.ts';
+import { PersonGrants } from '../../transport/oauth/person-grants.ts';
+import { userAgent } from './hub-access.ts';
+import type { HubPlace } from './hub-access.ts';
+
+/** For a command that somebody waits for. */
+const LIMITS = { timeoutMs: 10_000, retries: 1 } as const;
+
+/** Where a person signs in. */
+export interface LoginPlace {
+  readonly hub: HubPlace;
+  readonly file: LoginFile;
+  readonly grants: PersonGrants;
+  readonly person: PersonLogin;
+}
+
+/** The hub of the environment, unless a command names one or has one from an endpoint's settings. */
+export function loginPlace(
+  { hub, hubUrl }: { readonly hub?: HubPlace; readonly hubUrl?: string | undefined } = {},
+  environment: Environment = processEnvironment(),
+): LoginPlace {
+  const settings =
+    hub ?? resolveAgentConfig({ directory: outpostHome(environment), environment }).config;
+  const place = { hubUrl: hubUrl ?? settings.hubUrl, ca: settings.ca };
+  const file = new LoginFile(loginFilePath(environment), systemClock);
+  const grants = new PersonGrants({
+    hubUrl: place.hubUrl,
+    appId: OUTPOST_APP_ID,
+    clock: systemClock,
+    userAgent: userAgent(),
+    ...(place.ca !== undefined && { ca: place.ca }),
+    ...LIMITS,
+  });
+  return {
+    hub: place,
+    file,
+    grants,
+    person: new PersonLogin({ file, grants, clock: systemClock }),
+  };
+}

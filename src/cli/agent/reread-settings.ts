@@ -1,0 +1,85 @@
+/**
+ * Reads the settings of a running agent again, for SIGHUP and `agent reload`: the same files, environment and flags as at its start.
+ *
+ * What is applied becomes what the agent runs with; what waits for the next start is told each time until then.
+ */
+import type { LiveSettings, SettingChange, SettingsReading } from '../../agent/live-settings.ts';
+import type { LogControl } from '../../base/logger.ts';
+import type { AgentConfig, ResolvedAgentConfig } from '../../config/agent-config.ts';
+import { diffAgentConfigs } from '../../config/config-diff.ts';
+import type { ConfigChange } from '../../config/config-diff.ts';
+import type { Credentials } from '../../config/credentials.ts';
+import { loadAgentConfig } from '../../config/load-agent-config.ts';
+import type { EndpointContext } from './endpoint-argument.ts';
+
+/** What the agent was started with. */
+export interface StartedWith {
+  readonly context: EndpointContext;
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly resolved: ResolvedAgentConfig;
+  readonly credentials: Credentials;
+  readonly logControl: LogControl;
+}
+
+/** Makes the reader; it throws ConfigError with every problem, and then has changed nothing. */
+export function settingsReader(started: StartedWith): () => Promise<SettingsReading> {
+  const { context, flags, credentials, logControl } = started;
+  let running = started.resolved;
+  return async () => {
+    const next = await loadAgentConfig(context.directory, context.environment, flags);
+    // One that cannot be used is told now, and not when the token has run out.
+    await credentials.clientSecret();
+    const { applied, restartNeeded } = diffAgentConfigs(running, next);
+    running = withApplied(running, next, applied);
+    const { logLevel, logBytesMax } = next.config;
+    if (applied.some(({ key }) => key === 'log_level' || key === 'log_bytes_max')) {
+      logControl.configure({ level: logLevel, bytesMax: logBytesMax });
+    }
+    return {
+      settings: liveSettings(next.config),
+      applied: applied.map(shown),
+      restartNeeded: restartNeeded.map(shown),
+    };
+  };
+}
+
+/** The settings that a running agent takes over. */
+export function liveSettings(config: AgentConfig): LiveSettings {
+  const { displayName, allowedFunctions, allowedSerializers, taskLogsDays, taskLogsBytesMax } =
+    config;
+  return {
+    ...(displayName !== undefined && { displayName }),
+    ...(allowedFunctions !== undefined && { allowedFunctions }),
+    ...(allowedSerializers !== undefined && { allowedSerializers }),
+    taskTimeoutMs: config.taskTimeoutMs,
+    maxRetries: config.maxRetries,
+    drainGraceMs: config.drainGraceMs,
+    heartbeatPeriodMs: config.heartbeatPeriodMs,
+    idleHeartbeatsSoft: config.idleHeartbeatsSoft,
+    idleHeartbeatsHard: config.idleHeartbeatsHard,
+    cleanupSchedule: config.cleanupSchedule,
+    drainAt: config.drainAt,
+    resumeAt: config.resumeAt,
+    taskLogs: { days: taskLogsDays, bytesMax: taskLogsBytesMax },
+  };
+}
+
+function withApplied(
+  running: ResolvedAgentConfig,
+  next: ResolvedAgentConfig,
+  applied: readonly ConfigChange[],
+): ResolvedAgentConfig {
+  const keys = new Set(applied.map(({ key }) => key));
+  return {
+    config: running.config,
+    origins: running.origins.map((origin) =>
+      keys.has(origin.key)
+        ? (next.origins.find(({ key }) => key === origin.key) ?? origin)
+        : origin,
+    ),
+  };
+}
+
+function shown({ key, from, to }: ConfigChange): SettingChange {
+  return { key, from: from ?? null, to: to ?? null };
+}
