@@ -3,10 +3,12 @@
  *
  * A lease is renewed by heartbeats and judged in database time. It is granted when nobody holds it, to the very
  * process that holds it (its answer got lost), to a successor on the same host and boot that knows the current epoch
- * (it reads the same endpoint directory, whose lock keeps two from running), and to a takeover. Granting
+ * (it reads the same endpoint directory, whose lock keeps two from running), to the same host after a reboot, and to a takeover. Granting
  * means a new epoch, and with it new broker credentials; the older ones are revoked, which is the fence.
  */
 import type { EndpointRegistration, LeaseHolder } from '../../protocol/rest.ts';
+
+type LeaseRequest = NonNullable<EndpointRegistration['lease']>;
 
 /** How long a lease lives without a heartbeat, in milliseconds: three of the longest usual periods. */
 export const LEASE_TTL_MS = 90_000;
@@ -53,6 +55,20 @@ export function isSuccessor(
   return isSameBoot && (isSameProcess || request.previous_epoch === epoch);
 }
 
+/**
+ * Whether the holder's host has been booted again since: the holder is dead, and need not be waited for. Only the current epoch
+ * counts as proof, because it stands in the endpoint's directory. Should two hosts of one name share a copy of it, the later one is
+ * granted the lease, and the earlier one is fenced and says by whom.
+ */
+function isAfterReboot({ epoch, holder }: LeaseState, request: LeaseRequest): boolean {
+  return (
+    holder !== null &&
+    holder.host === request.holder.host &&
+    holder.boot_id !== request.holder.boot_id &&
+    request.previous_epoch === epoch
+  );
+}
+
 /** Decides about a request for the lease; `request` is absent for an endpoint that knows nothing of leases. */
 export function decideLease(
   state: LeaseState,
@@ -69,7 +85,7 @@ export function decideLease(
       ? { isGranted: true }
       : { isGranted: false, heldBy: describeHolder(holder) };
   }
-  if (isSuccessor(state, request)) {
+  if (isSuccessor(state, request) || isAfterReboot(state, request)) {
     return { isGranted: true };
   }
   return { isGranted: false, heldBy: describeHolder(holder) };

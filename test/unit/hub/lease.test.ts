@@ -33,9 +33,11 @@ describe('decideLease', () => {
     assert.ok(!decideLease(held, { holder: successor }).isGranted);
   });
 
-  it('does not take the same host after a reboot for the same holder', () => {
+  it('does not wait for a holder whose host has been booted again, when the epoch proves the directory', () => {
     const rebooted = { ...holder, boot_id: 'b9' };
-    assert.ok(!decideLease(held, { holder: rebooted, previous_epoch: 7 }).isGranted);
+    assert.ok(decideLease(held, { holder: rebooted, previous_epoch: 7 }).isGranted);
+    assert.ok(!decideLease(held, { holder: rebooted, previous_epoch: 6 }).isGranted);
+    assert.ok(!decideLease(held, { holder: rebooted }).isGranted);
   });
 
   // The answer to a registration that was granted may get lost; the process then asks again without the new epoch.
