@@ -45,10 +45,11 @@ export function commandHubClient(
   hub: HubPlace,
   credentials: Credentials,
   limits: { readonly timeoutMs: number; readonly retries: number } = COMMAND_LIMITS,
+  tokens: TokenSource = tokenSource(hub, credentials, limits),
 ): HubClient {
   return new HubClient({
     hubUrl: hub.hubUrl,
-    tokens: tokenSource(hub, credentials, limits),
+    tokens,
     userAgent: userAgent(),
     ...(hub.ca !== undefined && { ca: hub.ca }),
     ...limits,

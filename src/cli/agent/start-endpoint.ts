@@ -1,6 +1,7 @@
 /** Starting an endpoint, for `agent start` and `agent restart`: everything that can be checked is checked before a process is made. */
 import { sleep, systemClock } from '../../base/clock.ts';
-import { ComputeError } from '../../base/errors.ts';
+import { ComputeError, ConflictError } from '../../base/errors.ts';
+import type { HubClient } from '../../client/hub-client.ts';
 import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
 import { findCredentials } from '../../config/credentials.ts';
 import type { Credentials } from '../../config/credentials.ts';
@@ -11,10 +12,11 @@ import { printJson, printLine, printNote } from '../output.ts';
 import type { StartProgress } from './agent-process.ts';
 import { startInBackground } from './background.ts';
 import type { OnlineAgent } from './background.ts';
+import { elsewhereText, isHolder, lookElsewhere } from './elsewhere.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
-import { commandHubClient } from './hub-access.ts';
+import { commandHubClient, tokenSource } from './hub-access.ts';
 import type { HubPlace } from './hub-access.ts';
-import { refuseWhenRunning } from './presence.ts';
+import { findPresence, refuseWhenRunning } from './presence.ts';
 
 /** An endpoint whose settings and credentials are in order. */
 export interface PreparedStart {
@@ -34,6 +36,7 @@ export interface StartOptions {
 /** How long the hub may take to say `online` after the agent has. */
 const HUB_CONFIRM_MS = 2_000;
 const HUB_POLL_MS = 100;
+const CONFIRM_LIMITS = { timeoutMs: HUB_CONFIRM_MS, retries: 0 } as const;
 
 /** Reads settings and credentials. @throws ComputeError with what is wrong. */
 export async function prepareStart(
@@ -57,6 +60,7 @@ export async function startEndpoint(
   const { context, credentials, resolved, flags } = prepared;
   const { name } = context.directory;
   await refuseWhenRunning(context.directory);
+  await lookAtOtherHost(context, options.takeover);
   await checkHubCertificate(resolved.config);
   for (const warning of credentials.warnings) {
     printNote(`Note: ${warning}`);
@@ -65,6 +69,9 @@ export async function startEndpoint(
     printNote(`Warning: ${notice}`);
   }
   const startedMs = systemClock.monotonicMs();
+  const tokens = tokenSource(resolved.config, credentials, CONFIRM_LIMITS);
+  // While the agent starts. What is wrong with the credentials the agent finds out, too, and says.
+  const isSignedIn = tokens.accessToken().then(Boolean, () => false);
   const agent = await startInBackground(
     context,
     {
@@ -81,7 +88,11 @@ export async function startEndpoint(
     options.timeoutMs,
     options.json ? () => undefined : showProgress(name),
   );
-  const hub = await hubAgrees(resolved.config, credentials, agent);
+  await isSignedIn;
+  const hub = await hubAgrees(
+    commandHubClient(resolved.config, credentials, CONFIRM_LIMITS, tokens),
+    agent,
+  );
   if (options.json) {
     printJson({
       name,
@@ -100,6 +111,33 @@ export async function startEndpoint(
     printNote(hub.note);
   }
   return 0;
+}
+
+/**
+ * A lock of another host: when the hub says that its process still runs the endpoint, there is nothing to start. When the hub cannot be
+ * asked or the lease has ended, the agent goes on; the hub decides when it registers.
+ *
+ * @throws ConflictError ALREADY_RUNNING.
+ */
+async function lookAtOtherHost(context: EndpointContext, takeover: boolean): Promise<void> {
+  const { directory } = context;
+  const presence = await findPresence(directory);
+  if (presence.kind !== 'elsewhere') {
+    return;
+  }
+  const { name } = directory;
+  const { holder } = presence;
+  const lease = await lookElsewhere(context, holder);
+  const text = elsewhereText(name, holder, lease);
+  if (!takeover && lease !== undefined && isHolder(lease, holder)) {
+    throw new ConflictError(
+      'ALREADY_RUNNING',
+      `Endpoint ${name} is ${text} (process ${holder.pid}). To end it from here: agent stop ${name}. ` +
+        `To take it over, also when ${holder.host} is gone: agent start ${name} --takeover`,
+      { details: { host: holder.host, pid: holder.pid, since: holder.since } },
+    );
+  }
+  printNote(`Note: it was ${text}`);
 }
 
 /** The agent would try for ever, since a certificate can be renewed; whoever waits at a terminal wants to know. */
@@ -126,14 +164,11 @@ function showProgress(name: string): (progress: StartProgress) => void {
 
 /** Asks the hub whether it sees the endpoint too. The agent's own word counts; a hub that is slow is only mentioned. */
 async function hubAgrees(
-  place: HubPlace,
-  credentials: Credentials,
+  hub: HubClient,
   { endpointId }: OnlineAgent,
 ): Promise<{ status: 'online' | 'offline' | 'unknown'; note?: string }> {
-  const limits = { timeoutMs: HUB_CONFIRM_MS, retries: 0 };
   const deadlineMs = systemClock.monotonicMs() + HUB_CONFIRM_MS;
   try {
-    const hub = commandHubClient(place, credentials, limits);
     for (;;) {
       const { status } = await hub.endpointStatus(endpointId);
       if (status === 'online') {
