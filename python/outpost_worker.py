@@ -10,6 +10,9 @@ function, and what it wrote is returned with its result.
      |- task {task_id, nonce, ...} + Task message ->|
      |<- result {nonce, failed, output} + Result ---|
 
+With `--stdio` instead of the host's pid, a launcher (of a container, say) stands between the two: the protocol then comes and goes
+over descriptors 0 and 1, and this process opens the files for its output itself, by the names that `configure` gives.
+
 Invariants: every task ends in exactly one result frame, or in the death of this process; nothing that a function prints can
 disturb the protocol; a fork of this process never answers; this process does not outlive its host.
 
@@ -36,7 +39,7 @@ from importlib.util import find_spec
 
 IN_FD = 3
 OUT_FD = 4
-FRAME_BYTES_MAX = 64 * 1024 * 1024
+FRAME_BYTES_MAX = 256 * 1024 * 1024
 FRAME_HEADER_BYTES_MAX = 1024 * 1024
 CODE_CACHE_COUNT_MAX = 256
 CODE_CACHE_CHARS_MAX = 8 * 1024 * 1024
@@ -849,6 +852,53 @@ def die_with(host_pid):
         os._exit(0)
 
 
+def take_stdio():
+    """Makes the protocol's descriptors out of the standard ones, and keeps functions from the originals."""
+    import fcntl
+
+    # Far above those that they are to become.
+    requests, answers = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in (0, 1)]
+    os.dup2(requests, IN_FD)
+    os.dup2(answers, OUT_FD)
+    os.close(requests)
+    os.close(answers)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+
+
+def open_captures(paths):
+    """Points the descriptors 1 and 2 to the files that the host reads, or to own ones where it cannot see those."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    for fd, path in zip((1, 2), paths):
+        try:
+            file = os.open(path, flags)
+        except OSError:
+            if fd == 2 and stat.S_ISREG(os.fstat(2).st_mode):
+                continue  # It is that file already.
+            import tempfile
+
+            with tempfile.NamedTemporaryFile() as named:
+                file = os.open(named.name, flags)
+        os.dup2(file, fd)
+        os.close(file)
+
+
+def die_with_stream():
+    """Ends this process when the other end of its requests is gone, also while a function runs."""
+    import select
+    import threading
+
+    def watch():
+        poll = select.poll()
+        poll.register(IN_FD, 0)  # Only the end, which is always told.
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="outpost-stream", daemon=True).start()
+
+
 def stand_aside():
     """Makes room for the functions: `__main__` is theirs (dill loads into it), and so is the import path."""
     own = sys.modules["__main__"]
@@ -867,6 +917,9 @@ def serve():
     config = configure[0]
     if "memory_mb" in config:
         limit_memory(config["memory_mb"])
+    if "capture" in config:
+        open_captures(config["capture"])
+        die_with_stream()
     worker = Worker(config, Output(config["output_bytes_max"]))
     ahead = Ahead(config.get("running_table"))
     ready = {
@@ -887,12 +940,16 @@ def serve():
 
 
 def main(argv):
-    """Entry: `outpost_worker.py <pid of the host>`."""
+    """Entry: `outpost_worker.py <pid of the host>`, or `outpost_worker.py --stdio`."""
     if sys.version_info < (3, 9):
         sys.exit("Python 3.9 or newer is needed, but %s is %s" % (sys.executable, platform.python_version()))
+    is_launched = argv[1] == "--stdio"
+    if is_launched:
+        take_stdio()
     for fd in (IN_FD, OUT_FD):
         os.set_inheritable(fd, False)
-    die_with(int(argv[1]))
+    if not is_launched:
+        die_with(int(argv[1]))
     stand_aside()
     serve()
     # Threads that functions left running must not keep the interpreter: it ends here.

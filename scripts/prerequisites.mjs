@@ -108,6 +108,15 @@ const REQUIREMENTS = [
     present: () => onPath('crontab') !== undefined,
   },
   {
+    // For tests of execution environments: a root of its own for an interpreter.
+    name: 'bubblewrap',
+    title: 'bubblewrap',
+    packages: ['bubblewrap'],
+    instead: undefined,
+    optional: true,
+    present: () => onPath('bwrap') !== undefined,
+  },
+  {
     // One chaos scenario needs it and says so itself when it is not there.
     name: 'faketime',
     title: 'libfaketime',

@@ -154,6 +154,7 @@ async function prepare(suites) {
     ...(needs.some(({ services }) => services) ? ['broker', 'database'] : []),
     ...(needs.some(({ services, name }) => services || name === 'python') ? ['python'] : []),
     ...(suites.includes('chaos') ? ['faketime'] : []),
+    ...(suites.includes('component') ? ['bubblewrap'] : []),
     ...(suites.includes('integration') ? ['systemd', 'cron'] : []),
   ];
   const missing = await ensurePrerequisites({ wanted });

@@ -246,12 +246,11 @@ class Client(globus_compute_sdk.Client):
             return super()._update_task_table(document, task_id)
         except TaskExecutionFailed as failure:
             error = remote_error(failure, document)
-        self._task_status_table[task_id] = {
-            "pending": False,
-            "status": "failed",
-            "exception": error,
-            "completion_t": document.get("completion_t", "unknown"),
-        }
+        if (document.get("outpost") or {}).get("provisional"):
+            # The hub gave the task up, and a real result may still come: it is asked again.
+            self._task_status_table.pop(task_id, None)
+        else:
+            self._task_status_table[task_id] = _failed(error, document)
         raise error
 
     def get_task(self, task_id: UUID_LIKE_T) -> dict[str, t.Any]:
@@ -291,12 +290,14 @@ class Client(globus_compute_sdk.Client):
     def _record(self, task_id: str, document: dict[str, t.Any]) -> dict[str, t.Any]:
         try:
             return t.cast("dict[str, t.Any]", self._update_task_table(document, task_id))
-        except TaskExecutionFailed:
-            return self._task_status_table[task_id]
-        except SerializationError as error:
-            return {
-                "pending": False,
-                "status": "failed",
-                "exception": error,
-                "completion_t": document.get("completion_t", "unknown"),
-            }
+        except (TaskExecutionFailed, SerializationError) as error:
+            return _failed(error, document)
+
+
+def _failed(error: Exception, document: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        "pending": False,
+        "status": "failed",
+        "exception": error,
+        "completion_t": document.get("completion_t", "unknown"),
+    }

@@ -21,7 +21,11 @@ class Executor(globus_compute_sdk.Executor):
         *args: t.Any,
         **kwargs: t.Any,
     ) -> None:
-        super().__init__(endpoint_id, Client() if client is None else client, *args, **kwargs)
+        if client is None:
+            client = Client()
+            # It gathers tasks into few requests by itself, which may be larger than those of a single call.
+            client.throttling_enabled = False
+        super().__init__(endpoint_id, client, *args, **kwargs)
 
     def map(self, fn: t.Callable[..., t.Any], *iterables: t.Iterable[t.Any], **options: t.Any) -> t.Iterator[t.Any]:
         """Results in the order of the arguments, as they come; ``timeout`` in seconds as in concurrent.futures."""

@@ -149,6 +149,25 @@ class Tasks(WithHub):
         self.assertIs(type(pickle.loads(pickle.dumps(error))), type(error))
         self.assertEqual(len(hub.asked(f"GET /v2/tasks/{task_id}")), 1)
 
+    def test_are_asked_for_again_when_the_hub_gave_them_up(self):
+        task_id = str(uuid.uuid4())
+        given_up = failure(task_id)
+        given_up["outpost"]["provisional"] = True
+        hub = self.hub()
+        for ask in (
+            lambda client: client.get_result(task_id),
+            lambda client: client.get_batch_result([task_id])[task_id]["exception"],
+        ):
+            hub.answers[f"GET /v2/tasks/{task_id}"] = given_up
+            hub.answers["POST /v2/batch_status"] = {"results": {task_id: given_up}}
+            client = self.client(hub)
+            try:
+                self.assertIsInstance(ask(client), ValueError)
+            except ValueError as error:
+                self.assertIn("boom", str(error))
+            hub.answers[f"GET /v2/tasks/{task_id}"] = {"task_id": task_id, "status": "success", "result": "11\n7"}
+            self.assertEqual(client.get_result(task_id), 7)
+
     def test_say_why_they_are_pending(self):
         task_id = str(uuid.uuid4())
         hub = self.hub()

@@ -8,10 +8,17 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from fake_hub import FUNCTION, WithHub  # noqa: E402, I001
+from fake_hub import ENDPOINT, FUNCTION, WithHub  # noqa: E402, I001
 
 import globus_sdk  # noqa: E402
-from outpost_sdk import Client, LoginManagerProtocol, SignInRequired, StaticTokenLoginManager, WebClient  # noqa: E402
+from outpost_sdk import (  # noqa: E402
+    Client,
+    Executor,
+    LoginManagerProtocol,
+    SignInRequired,
+    StaticTokenLoginManager,
+    WebClient,
+)
 from outpost_sdk import sign_in  # noqa: E402
 
 
@@ -54,6 +61,13 @@ class SigningIn(WithHub):
         self.assertEqual(hub.asked("GET /v2/endpoints")[0][0]["Authorization"], "Bearer token1")
         Client().get_endpoints()
         self.assertEqual(len(hub.asked("POST /v2/oauth2/token")), 1)
+
+    def test_does_not_throttle_an_executor_that_has_a_client_of_its_own(self):
+        hub = self.hub_with_tokens()
+        os.environ.update(OUTPOST_HUB_URL=hub.url, OUTPOST_CLIENT_ID=FUNCTION, OUTPOST_CLIENT_SECRET="s")
+        for client, is_throttled in ((None, False), (Client(), True)):
+            with Executor(ENDPOINT, client) as executor:
+                self.assertIs(executor.client.throttling_enabled, is_throttled)
 
     def test_signs_in_again_when_forced_to(self):
         hub = self.hub_with_tokens()

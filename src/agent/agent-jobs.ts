@@ -11,6 +11,7 @@ import type { ScheduledJob } from './scheduled-jobs.ts';
 const CLEAN_UP_LIMIT_MS = 10 * 60_000;
 const COMPACTION_LIMIT_MS = 10 * 60_000;
 const MODE_LIMIT_MS = 30_000;
+const WINDOW_CHECK_SCHEDULE = '*/30 * * * *';
 
 /** What the jobs work on. */
 export interface JobParts {
@@ -56,6 +57,13 @@ export function agentJobs(parts: JobParts, settings: LiveSettings): ScheduledJob
           {
             name: 'resume after maintenance',
             schedule: window.resumeAt,
+            limitMs: MODE_LIMIT_MS,
+            run: applyWindow,
+          },
+          {
+            // A clock that was set skips times, and a full disk keeps no wish.
+            name: 'maintenance window',
+            schedule: WINDOW_CHECK_SCHEDULE,
             limitMs: MODE_LIMIT_MS,
             run: applyWindow,
           },

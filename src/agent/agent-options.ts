@@ -3,14 +3,14 @@
  * Sizes are in bytes or characters, times in milliseconds.
  */
 import type { LogControl } from '../base/logger.ts';
+import type { EnvironmentSettings } from '../protocol/host-frames.ts';
 import type { TokenSource } from '../transport/oauth/client-credentials.ts';
 import type { ModeRecord } from './agent-mode.ts';
 import type { ListenTarget } from './health/http-listener.ts';
-import type { SettingsReading } from './live-settings.ts';
-import type { TaskLogBounds } from './task-logs/task-log-files.ts';
+import type { LiveSettings, SettingsReading } from './live-settings.ts';
 
-/** Settings of one agent. */
-export interface AgentOptions {
+/** Settings of one agent: those that may change while it runs, and the others. */
+export interface AgentOptions extends LiveSettings {
   /** Name of the endpoint, as it stands in its directory. */
   readonly name: string;
   /** Directory of the endpoint: journal, logs, tasks. */
@@ -29,7 +29,6 @@ export interface AgentOptions {
   readonly tokens: TokenSource;
   /** Authorities that are trusted beside the system's (PEM), for hub and broker. */
   readonly ca?: string;
-  readonly displayName?: string;
   /** Registered with the endpoint: versions and host, for people who look at it. */
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly javascriptThreads: number;
@@ -50,32 +49,15 @@ export interface AgentOptions {
   readonly notices?: readonly string[];
   /** Tasks that are held beyond those that run. */
   readonly reserve: number;
-  readonly heartbeatPeriodMs: number;
   readonly resultCharsMax: number;
   readonly outputBytesMax: number;
-  /** Wall-clock limit of a task; 0 means none. */
-  readonly taskTimeoutMs: number;
-  /** How often a task is started again after its worker was lost. */
-  readonly maxRetries: number;
   readonly killGraceMs: number;
-  readonly drainGraceMs: number;
   readonly workerStartTimeoutMs: number;
+  /** Execution environments that functions may name; undefined: none. */
+  readonly environments?: EnvironmentSettings;
   readonly workingDir: string;
   /** Whether each task gets a directory of its own in it. */
   readonly runInSandbox: boolean;
-  /** Ids of the only functions that may run; undefined means all. */
-  readonly allowedFunctions?: readonly string[];
-  /** Identifiers of the only serializers that are accepted; undefined means all. */
-  readonly allowedSerializers?: readonly string[];
-  /** Heartbeats without work after which the agent stops; 0: never. */
-  readonly idleHeartbeatsSoft: number;
-  /** As that, while there was no work yet or something hangs; 0: never. */
-  readonly idleHeartbeatsHard: number;
-  /** Cron expression. */
-  readonly cleanupSchedule: string;
-  /** Begin and end of maintenance windows, as cron expressions; both or none. */
-  readonly drainAt: string | undefined;
-  readonly resumeAt: string | undefined;
   /** Mode that was asked for in an earlier run. */
   readonly mode: ModeRecord | undefined;
   /** Keeps the mode for the next start. @throws UnavailableError when it cannot be kept. */
@@ -83,8 +65,6 @@ export interface AgentOptions {
   /** Reads the settings again. @throws ConfigError with every problem there is. */
   readonly readSettings: () => Promise<SettingsReading>;
   readonly journalBytesMax: number;
-  /** How much of what tasks print is kept here, and for how long. */
-  readonly taskLogs: TaskLogBounds;
   /** Where health and metrics are served; not set: nowhere. */
   readonly metricsListen?: ListenTarget;
   /** Changes the log while the agent runs. */

@@ -14,6 +14,8 @@ import { thisProcess } from './agent-lock.ts';
 import type { AgentOptions } from './agent-options.ts';
 import { BrokerLink } from './broker-link.ts';
 import type { BrokerLinkOptions } from './broker-link.ts';
+import { agentCommands } from './commands/agent-commands.ts';
+import { CommandIntake } from './commands/command-intake.ts';
 import { startControlSocket } from './control-socket.ts';
 import type { ControlMethod } from './control-socket.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -33,6 +35,7 @@ import { openObservation } from './observation.ts';
 import type { Observation, ObservationOptions } from './observation.ts';
 import type { Registrar } from './registration.ts';
 import { ResultOutbox } from './result-outbox.ts';
+import { ResultUploads } from './result-uploads.ts';
 import { ScheduledJobs } from './scheduled-jobs.ts';
 import { packFailure } from './task-failure.ts';
 import type { TaskStatuses } from './task-statuses.ts';
@@ -80,6 +83,8 @@ export interface AgentSetUp {
     error: Parameters<BrokerLinkOptions['onFenced']>[0],
   ) => void;
   readonly onFatal: BrokerLinkOptions['onFatal'];
+  /** The owner has told it through the hub to stop, and with `cancel` not to wait for what runs. */
+  readonly onStopCommand: (how: 'stop' | 'cancel') => void;
   /** There is nothing to do for so long that the settings say to stop. */
   readonly onIdle: (reason: string) => void;
 }
@@ -148,6 +153,7 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
       body: packFailure(taskId, failure, clock.now()),
       headers: {},
     }),
+    new ResultUploads(setUp.hub, clock, logger.child({ component: 'uploads' })),
   );
   const dispatcher: Dispatcher = new Dispatcher({
     rules: admissionRules(options, options, endpointId),
@@ -210,6 +216,15 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
   if (recovered.length > 0) {
     logger.info({ count: recovered.length }, 'recovered tasks from the journal');
   }
+  const commands = new CommandIntake({
+    methods: agentCommands(setUp.controlMethods, setUp.onStopCommand),
+    epoch: () => registrar.current?.epoch,
+    onOutcome: () => {
+      heartbeat.reportNow();
+    },
+    clock,
+    logger: logger.child({ component: 'commands' }),
+  });
   const idle = new IdleWatch({
     soft: options.idleHeartbeatsSoft,
     hard: options.idleHeartbeatsHard,
@@ -217,7 +232,10 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
   const heartbeat = new Heartbeat({
     periodMs: options.heartbeatPeriodMs,
     statuses,
-    describe: () => describeToHub(dispatcher, modes, setUp.since),
+    describe: () => ({
+      ...describeToHub(dispatcher, modes, setUp.since),
+      ...(commands.last !== undefined && { last_command: commands.last }),
+    }),
     onPeriod: () => {
       const reason = idle.onHeartbeat(dispatcher.work(modes.document.state === 'running'));
       if (reason !== undefined) {
@@ -232,6 +250,7 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
     ...(options.ca !== undefined && { ca: options.ca }),
     registrar,
     intake,
+    commands,
     outbox,
     heartbeat,
     clock,
@@ -291,6 +310,7 @@ export function admissionRules(
   return {
     endpointId,
     allowedFunctions: allowedFunctions === undefined ? undefined : new Set(allowedFunctions),
+    ...(options.environments !== undefined && { environments: options.environments.rules }),
     ...(allowedSerializers !== undefined && {
       allowedSerializers: new Set(allowedSerializers),
     }),

@@ -17,6 +17,13 @@ const SETTLE_LIMIT_MS = 10_000;
 const HAND_BACK_LIMIT_MS = 5_000;
 const RELEASE_LEASE_LIMIT_MS = 3_000;
 
+/**
+ * Longest that all steps but waiting for running tasks and killing them may take together: jobs, consumer, journal, host, heartbeat
+ * and twice for what was acquired. The units allow for that and a little more (TimeoutStopSec).
+ */
+export const SHUTDOWN_LIMIT_MS =
+  7 * CLOSE_LIMIT_MS + SETTLE_LIMIT_MS + HAND_BACK_LIMIT_MS + RELEASE_LEASE_LIMIT_MS + 1_000;
+
 /** What the steps work with. */
 export interface ShutdownOptions {
   readonly hub: HubClient;
@@ -24,6 +31,12 @@ export interface ShutdownOptions {
   readonly killGraceMs: number;
   readonly clock: Clock;
   readonly logger: Logger;
+}
+
+/** What takes in and begins work. */
+export interface QuiescedParts extends Pick<AgentParts, 'intake' | 'dispatcher'> {
+  readonly modes: Pick<AgentParts['modes'], 'stop'>;
+  readonly jobs: Pick<AgentParts['jobs'], 'stop'>;
 }
 
 /** Steps of one agent's end. */
@@ -36,7 +49,7 @@ export class AgentShutdown {
 
   /** Takes no more tasks and waits for those that run; `cancelled` ends the waiting. */
   async quiesceAndDrain(
-    { intake, dispatcher, modes, jobs }: AgentParts,
+    { intake, dispatcher, modes, jobs }: QuiescedParts,
     drainGraceMs: number,
     cancelled: AbortSignal,
   ): Promise<void> {
@@ -59,6 +72,8 @@ export class AgentShutdown {
       aborted.then(resolve, resolve);
     });
     await this.bounded(drainGraceMs, 'waiting for running tasks', first);
+    // What was on its way into the journal is acked by now, or the broker's again: it is handed back with the rest.
+    await this.bounded(CLOSE_LIMIT_MS, 'waiting for the journal', dispatcher.settled());
   }
 
   /** Gives the hub what has not begun, so that it need not wait for this host. */

@@ -81,7 +81,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     host: thisProcess().host,
     since,
     hub_url: options.hubUrl,
-    notices: options.notices ?? [],
+    notices: notices(sources),
     lease_epoch: registrar.current?.epoch ?? null,
     sessions: parts?.link.sessions ?? { tasks: stopped, results: stopped },
     paused: parts?.intake.pauses ?? [],
@@ -100,6 +100,18 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     cpu_seconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6,
     rss_bytes: process.memoryUsage.rss(),
   };
+}
+
+/** What the operator should know although the endpoint may be online: as long as the broker knows it, it works without the hub. */
+function notices({ options, registrar, parts }: StatusSources): string[] {
+  const { lastFailure } = registrar;
+  const isSilent = lastFailure !== undefined && parts?.link.health().isOnline === true;
+  return [
+    ...(options.notices ?? []),
+    ...(isSilent
+      ? [`the hub does not take the registration, and tasks run all the same: ${lastFailure}`]
+      : []),
+  ];
 }
 
 /** Whether the endpoint is online, without what else the status takes. */

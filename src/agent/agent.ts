@@ -18,7 +18,7 @@ import type { AgentOptions } from './agent-options.ts';
 import { admissionRules, startParts } from './agent-parts.ts';
 import type { AgentParts } from './agent-parts.ts';
 import type { AgentPhase } from './agent-phase.ts';
-import { AgentShutdown, CLOSE_LIMIT_MS } from './agent-shutdown.ts';
+import { AgentShutdown, CLOSE_LIMIT_MS, SHUTDOWN_LIMIT_MS } from './agent-shutdown.ts';
 import { agentStatus, stateInWords } from './agent-status.ts';
 import type { AgentStatus } from './agent-status.ts';
 import { controlMethods } from './control-methods.ts';
@@ -28,9 +28,6 @@ import type { LiveSettings, ReloadReport, SettingsReading } from './live-setting
 import type { ModeChange } from './mode-switch.ts';
 import { Registrar } from './registration.ts';
 import { TaskStatuses } from './task-statuses.ts';
-
-/** Longest that the steps after the drain may take together, in milliseconds. */
-const SHUTDOWN_LIMIT_MS = 45_000;
 
 /** Who wants to know what becomes of an agent. */
 export interface AgentListener {
@@ -42,6 +39,8 @@ export interface AgentListener {
   readonly onFatal?: (error: ComputeError) => void;
   /** It has had nothing to do for so long that its settings say to stop. */
   readonly onIdle?: (reason: string) => void;
+  /** Its owner has told it through the hub to stop. */
+  readonly onStopCommand?: () => void;
   /** Its settings are being read again. */
   readonly onReloading?: () => void;
   /** They have been, or were refused. */
@@ -224,6 +223,12 @@ export class Agent {
           this.#listener.onFatal?.(error);
         }
       },
+      onStopCommand: (how) => {
+        if (how === 'cancel') {
+          this.cancelRunning();
+        }
+        this.#listener.onStopCommand?.();
+      },
       onIdle: (reason) => {
         if (this.#phase === 'running') {
           this.#logger.info({ reason }, 'idle: the endpoint stops by itself');
@@ -260,7 +265,12 @@ export class Agent {
       ],
     };
     await jobs.schedule(agentJobs(parts, this.#settings));
-    await keepWindow(parts, this.#settings);
+    try {
+      await keepWindow(parts, this.#settings);
+    } catch (error) {
+      // Tasks do not depend on it, and the jobs look at it again.
+      this.#logger.warn({ reason: errorText(error) }, 'the maintenance window cannot be kept now');
+    }
   }
 
   async #reload(): Promise<ReloadReport> {

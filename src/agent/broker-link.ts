@@ -17,6 +17,7 @@ import type { SetUpEnded } from '../transport/amqp/end-cause.ts';
 import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
 import { AmqpSession } from '../transport/amqp/session.ts';
 import type { DialAttempt, SessionState } from '../transport/amqp/session.ts';
+import type { CommandIntake } from './commands/command-intake.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import type { Intake } from './intake.ts';
 import type { Registrar, Registration } from './registration.ts';
@@ -32,6 +33,8 @@ export interface BrokerLinkOptions {
   readonly ca?: string;
   readonly registrar: Registrar;
   readonly intake: Intake;
+  /** What the owner says through the hub. */
+  readonly commands?: CommandIntake;
   readonly outbox: ResultOutbox;
   readonly heartbeat: Heartbeat;
   readonly clock: Clock;
@@ -234,7 +237,10 @@ export class BrokerLink {
 
   async #setUpTasks(connection: AmqpConnection): Promise<{ broken: Promise<SetUpEnded> }> {
     const { response } = this.#requireRegistration();
-    return await this.#options.intake.begin(connection, response.task_queue_info.queue);
+    const { intake, commands } = this.#options;
+    const begun = await intake.begin(connection, response.task_queue_info.queue);
+    await commands?.begin(connection, response.command_queue_info.queue);
+    return begun;
   }
 
   async #setUpResults(connection: AmqpConnection): Promise<{ broken: Promise<SetUpEnded> }> {
@@ -252,7 +258,12 @@ export class BrokerLink {
     if (this.#fenced === undefined) {
       await this.#firstReport(publisher, isBlocked);
     }
-    outbox.setRoute({ publisher, info: response.result_queue_info });
+    const inlineBytesMax = response.result_upload?.inline_bytes_max;
+    outbox.setRoute({
+      publisher,
+      info: response.result_queue_info,
+      ...(inlineBytesMax !== undefined && { inlineBytesMax }),
+    });
     return { broken: publisher.closed };
   }
 

@@ -2,13 +2,17 @@
 import { createTask, parse } from 'node-cron';
 import type { ParsedFields, ScheduledTask } from 'node-cron';
 
+/** Fields of an expression that say on which days it comes. */
+const DAY_FIELDS = 3;
+
 /** No schedule that comes at all comes more rarely than 29 February around a century that has none. */
 const DAYS_MAX = 8 * 366 + 1;
 
 /** The last time at or before `now`; undefined when there was none in eight years. */
 export function previousRun(expression: string, now: Date): Date | undefined {
   const fields = parse(expression);
-  return withTask(expression, (task) => {
+  const days = expression.trim().split(/\s+/).slice(-DAY_FIELDS).join(' ');
+  return withTask(`* * * ${days}`, (task) => {
     for (let daysBack = 0; daysBack <= DAYS_MAX; daysBack += 1) {
       const day = new Date(now.getFullYear(), now.getMonth(), now.getDate() - daysBack);
       const found = lastTimeOfDay(task, fields, day, now);
@@ -43,11 +47,11 @@ function lastTimeOfDay(
       for (const seconds of descending(second)) {
         const time = new Date(day);
         time.setHours(hours, minutes, seconds, 0);
-        // A clock that is put forward skips some times; what stands for them then is another hour.
-        if (time > now || time.getHours() !== hours) {
+        // A clock that is put forward skips some times: they have come an hour later, as nothing else ends a window on that day.
+        if (time > now) {
           continue;
         }
-        // The times of day are all the schedule's own, so a time that does not match tells of a day that is not.
+        // The times of day are all the schedule's own; what is left to ask is whether the day is.
         return task.match(time) ? time : undefined;
       }
     }

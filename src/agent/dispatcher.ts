@@ -598,7 +598,7 @@ export class Dispatcher {
     const cell = this.#options.journal.cell(task.taskId);
     lane.mayRunAhead = cell !== undefined;
     lane.move(task, 'ahead');
-    const { resultSerializers, resourceSpecification, language } = task.meta;
+    const { resultSerializers, resourceSpecification, environment, language } = task.meta;
     const timeoutMs = this.#timeoutOf(task);
     const frame: TaskFrame = {
       type: 'task',
@@ -609,6 +609,7 @@ export class Dispatcher {
       ...(timeoutMs > 0 && { timeout_ms: timeoutMs }),
       ...(resultSerializers !== undefined && { result_serializers: resultSerializers }),
       ...(resourceSpecification !== undefined && { resource_specification: resourceSpecification }),
+      ...(environment !== undefined && { environment }),
     };
     this.#options.sendToHost(frame, body);
     if (lane.nextToRun === task) {

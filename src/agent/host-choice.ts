@@ -111,5 +111,6 @@ function hostConfig({ options, endpointId, runningTable }: HostSetUp): HostConfi
     runningTable,
     startTimeoutMs: options.workerStartTimeoutMs,
     environment: options.environment,
+    ...(options.environments !== undefined && { environments: options.environments }),
   };
 }

@@ -2,7 +2,8 @@
  * The agent's end of the conversation with a worker host, whoever started that: a Unix socket that the host dials, a one-time token by
  * which it is known, frames in both directions.
  *
- * One host at a time: whoever else connects, or knows no token, is turned away. A host that sends what is no frame is dropped.
+ * One host at a time: whoever else connects, or knows no token, is turned away. A host that sends what is no frame is dropped. Functions
+ * may reach the socket too: before somebody has said who it is, connections, bytes and time are few (I6).
  */
 import { chmod, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -25,6 +26,12 @@ import type {
   ResultFrame,
   ReturnedFrame,
 } from '../protocol/host-frames.ts';
+
+/** Connections at the same time, the host's among them. */
+const CONNECTIONS_MAX = 8;
+/** What may come before a hello is over, and how long that may take. */
+const HELLO_BYTES_MAX = 16 * 1024;
+const HELLO_LIMIT_MS = 30_000;
 
 /** What the dispatcher is told. Frame bodies are views: copy what is kept. */
 export interface WorkerHostEvents {
@@ -86,6 +93,8 @@ export class HostLink {
   /** Every open connection, also those that have not said who they are. */
   readonly #sockets = new Set<Socket>();
   #isReady = false;
+  /** The host was told that nothing more comes, and has not gone yet. */
+  #isHangingUp = false;
   #frameCount = 0;
   /** Frames of this loop turn, written together. */
   #outgoing: Uint8Array[] = [];
@@ -96,7 +105,7 @@ export class HostLink {
 
   /** Whether a host is there and has said that it is ready. */
   get isReady(): boolean {
-    return this.#socket !== undefined && this.#isReady;
+    return this.#socket !== undefined && this.#isReady && !this.#isHangingUp;
   }
 
   /** Whether a host is there. */
@@ -117,12 +126,17 @@ export class HostLink {
       this.#accept(socket);
     });
     this.#server = server;
+    server.maxConnections = CONNECTIONS_MAX;
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => {
         const message = `cannot listen on ${socketPath}: ${error.message}`;
         reject(new UnavailableError('START_FAILED', message, { cause: error }));
       });
       server.listen(socketPath, resolve);
+    });
+    // A connection that cannot be accepted (no descriptor is free) must not end the agent.
+    server.on('error', (error) => {
+      this.#options.logger.warn({ err: error }, 'the worker host socket failed');
     });
     if (socketMode !== undefined) {
       await chmod(socketPath, socketMode);
@@ -131,7 +145,7 @@ export class HostLink {
 
   /** Sends a frame; false when there is no host to send it to. */
   send(frame: AgentToHostFrame, body?: Uint8Array): boolean {
-    if (this.#socket === undefined) {
+    if (this.#socket === undefined || this.#isHangingUp) {
       return false;
     }
     if (this.#outgoing.length === 0) {
@@ -163,11 +177,19 @@ export class HostLink {
     socket.uncork();
   }
 
+  /** Tells the host that nothing more comes, upon which it ends; `onDisconnected` follows when it has gone. */
+  hangUp(): void {
+    this.flush();
+    this.#isHangingUp = this.#socket !== undefined;
+    this.#socket?.end();
+  }
+
   /** Ends the connection to the host that is there, without `onDisconnected`. */
   disconnect(): void {
     const socket = this.#socket;
     this.#socket = undefined;
     this.#isReady = false;
+    this.#isHangingUp = false;
     this.#outgoing = [];
     socket?.destroy();
   }
@@ -193,11 +215,21 @@ export class HostLink {
     const { logger } = this.#options;
     const decoder = new FrameDecoder();
     let authenticated = false;
+    let strangerBytes = 0;
     this.#sockets.add(socket);
+    socket.setTimeout(HELLO_LIMIT_MS, () => {
+      socket.destroy();
+    });
     socket.on('error', (error) => {
       logger.debug({ err: error }, 'worker host connection failed');
     });
     socket.on('data', (chunk) => {
+      strangerBytes += authenticated ? 0 : chunk.length;
+      if (strangerBytes > HELLO_BYTES_MAX) {
+        logger.warn({}, 'refused a connection to the worker host socket that says no hello');
+        socket.destroy();
+        return;
+      }
       try {
         for (const { header, body } of decoder.push(chunk)) {
           const frame = { header: checkHostFrame(header), body };
@@ -238,6 +270,7 @@ export class HostLink {
     }
     this.#socket = socket;
     this.#isReady = false;
+    socket.setTimeout(0);
     onWelcomed(header);
     this.send({ type: 'welcome', config });
     return true;

@@ -4,16 +4,20 @@
  */
 import { errorText } from '../base/errors.ts';
 import {
+  ENVIRONMENT_HEADER,
   FUNCTION_UUID_HEADER,
   RESOURCE_SPECIFICATION_HEADER,
   RESULT_SERIALIZERS_HEADER,
   TASK_UUID_HEADER,
 } from '../protocol/amqp-headers.ts';
+import type { EnvironmentRules } from '../protocol/environments.ts';
 import { TASK_BYTES_MAX } from '../protocol/limits.ts';
 import { canonicalUuid, peekCodeId, unpackTask } from '../protocol/messages.ts';
 import { languageOf, serializerObstacle, unpackBuffers } from '../protocol/serialization.ts';
 import type { Language } from '../protocol/serialization.ts';
+import type { TaskEnvironment } from '../protocol/sharing.ts';
 import type { Delivery } from '../transport/amqp/consumer.ts';
+import { environmentObstacle, readTaskEnvironment } from './environments.ts';
 import type { TaskFailure } from './task-failure.ts';
 
 /** What the journal keeps beside the body. */
@@ -22,6 +26,8 @@ export interface TaskMeta {
   readonly language: Language;
   readonly resultSerializers?: readonly string[];
   readonly resourceSpecification?: Readonly<Record<string, unknown>>;
+  /** Where the function is to run. */
+  readonly environment?: TaskEnvironment;
   /** The task may not run here and ends in this failure; kept, so that a restart does not forget it. */
   readonly refusal?: TaskFailure;
 }
@@ -41,6 +47,8 @@ export interface AdmissionRules {
   readonly allowedFunctions: ReadonlySet<string> | undefined;
   /** Identifiers of the only serializers that are accepted; undefined accepts all. */
   readonly allowedSerializers?: ReadonlySet<string>;
+  /** Execution environments that functions may name; undefined: none. */
+  readonly environments?: EnvironmentRules;
   /** Number of places of a language; 0 means that this endpoint does not run it. */
   readonly places: Readonly<Record<Language, number>>;
   /** What tells that this host has a batch scheduler, for which a language may have no places. */
@@ -118,6 +126,14 @@ function readMeta(
   const resourceSpecification = readResourceSpecification(
     delivery.headers[RESOURCE_SPECIFICATION_HEADER],
   );
+  const environment = readTaskEnvironment(delivery.headers[ENVIRONMENT_HEADER]);
+  const unavailable =
+    environment === undefined
+      ? undefined
+      : environmentObstacle(environment, language, rules.environments);
+  if (unavailable !== undefined) {
+    return { kind: 'refused', taskId, failure: unavailable };
+  }
   const resultSerializers = readStringList(delivery.headers[RESULT_SERIALIZERS_HEADER]);
   return {
     kind: 'task',
@@ -127,6 +143,7 @@ function readMeta(
       language,
       ...(resourceSpecification !== undefined && { resourceSpecification }),
       ...(resultSerializers !== undefined && { resultSerializers }),
+      ...(environment !== undefined && { environment }),
     },
   };
 }

@@ -104,7 +104,8 @@ function kill(leftover: Leftover, killed: Map<number, Leftover>, logger: Logger)
   }
 }
 
-function findLeftovers(cookie: string): Leftover[] {
+/** Processes with the cookie, which are left as they are. Those of an agent that runs are its own. */
+export function findLeftovers(cookie: string): Leftover[] {
   return otherProcesses()
     .filter((pid) => hasVariable(pid, COOKIE_VARIABLE, cookie))
     .map((pid) => ({ pid, command: readProcessFile(pid, 'comm').trim() }));

@@ -3,25 +3,33 @@
  * the next start; the table of options says which is which.
  */
 import type { ConfigProblem } from '../base/errors.ts';
-import type { AgentOptions } from './agent-options.ts';
+import type { TaskLogBounds } from './task-logs/task-log-files.ts';
 
 /** Settings that can change while the agent runs. */
-export type LiveSettings = Pick<
-  AgentOptions,
-  | 'displayName'
-  | 'allowedFunctions'
-  | 'allowedSerializers'
-  | 'taskTimeoutMs'
-  | 'maxRetries'
-  | 'drainGraceMs'
-  | 'heartbeatPeriodMs'
-  | 'idleHeartbeatsSoft'
-  | 'idleHeartbeatsHard'
-  | 'cleanupSchedule'
-  | 'drainAt'
-  | 'resumeAt'
-  | 'taskLogs'
->;
+export interface LiveSettings {
+  readonly displayName?: string;
+  /** Ids of the only functions that may run; undefined means all. */
+  readonly allowedFunctions?: readonly string[];
+  /** Identifiers of the only serializers that are accepted; undefined means all. */
+  readonly allowedSerializers?: readonly string[];
+  /** Wall-clock limit of a task; 0 means none. */
+  readonly taskTimeoutMs: number;
+  /** How often a task is started again after its worker was lost. */
+  readonly maxRetries: number;
+  readonly drainGraceMs: number;
+  readonly heartbeatPeriodMs: number;
+  /** Heartbeats without work after which the agent stops; 0: never. */
+  readonly idleHeartbeatsSoft: number;
+  /** As that, while there was no work yet or something hangs; 0: never. */
+  readonly idleHeartbeatsHard: number;
+  /** Cron expression. */
+  readonly cleanupSchedule: string;
+  /** Begin and end of maintenance windows, as cron expressions; both or none. */
+  readonly drainAt: string | undefined;
+  readonly resumeAt: string | undefined;
+  /** How much of what tasks print is kept here, and for how long. */
+  readonly taskLogs: TaskLogBounds;
+}
 
 /** A setting that has changed. */
 export interface SettingChange {

@@ -26,7 +26,7 @@ export interface RunAgentOptions {
   /** The endpoint consumes and its heartbeat was confirmed. Called once. */
   readonly onOnline: (info: { endpointId: string; pid: number }) => void;
   /** The agent has been made; what is returned is told what becomes of it. */
-  readonly watch?: (agent: Agent) => Omit<AgentListener, 'onFatal' | 'onIdle'>;
+  readonly watch?: (agent: Agent) => Omit<AgentListener, 'onFatal' | 'onIdle' | 'onStopCommand'>;
   /** Whether the terminal on which this process was started is gone; asked at SIGHUP. */
   readonly isTerminalLost?: () => boolean;
   /** Ends the process; only the command line may. */
@@ -47,7 +47,7 @@ export async function runAgent(run: RunAgentOptions): Promise<number> {
     end = resolve;
   });
   let announced = false;
-  let watcher: Omit<AgentListener, 'onFatal' | 'onIdle'> = {};
+  let watcher: Omit<AgentListener, 'onFatal' | 'onIdle' | 'onStopCommand'> = {};
   const agent = new Agent(options, clock, logger, {
     onOnline: () => {
       const { endpointId } = agent;
@@ -60,6 +60,9 @@ export async function runAgent(run: RunAgentOptions): Promise<number> {
     },
     onFatal: end,
     onIdle: () => {
+      end(undefined);
+    },
+    onStopCommand: () => {
       end(undefined);
     },
     onChange: () => watcher.onChange?.(),

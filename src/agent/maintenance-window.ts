@@ -22,6 +22,9 @@ export interface ScheduledChange {
   readonly before?: ModeRecord;
 }
 
+/** A clock that was ahead by more than this when somebody asked was wrong; less is an adjustment. */
+const CLOCK_AHEAD_MS = 3_600_000;
+
 /** What is to be changed now, if anything. */
 export function scheduledChange(
   window: MaintenanceWindow,
@@ -31,7 +34,8 @@ export function scheduledChange(
   const drainedAt = previousRun(window.drainAt, now)?.getTime() ?? -Infinity;
   const resumedAt = previousRun(window.resumeAt, now)?.getTime() ?? -Infinity;
   const isOpen = drainedAt > resumedAt;
-  if (record !== undefined && Date.parse(record.since) >= Math.max(drainedAt, resumedAt)) {
+  const since = record === undefined ? -Infinity : Date.parse(record.since);
+  if (since >= Math.max(drainedAt, resumedAt) && since <= now.getTime() + CLOCK_AHEAD_MS) {
     return undefined;
   }
   if (isOpen) {

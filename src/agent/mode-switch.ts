@@ -153,6 +153,10 @@ export class ModeSwitch {
   }
 
   #enter(mode: RequestedMode): void {
+    if (this.#isStopped) {
+      // The stop began while the wish was being kept: it holds from the next start on.
+      return;
+    }
     const { intake, dispatcher, handBack, logger } = this.#options;
     this.#draining.abort();
     this.#isDrained = false;

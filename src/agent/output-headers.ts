@@ -11,11 +11,12 @@ export function outputHeaders(output: TaskOutput | undefined): Readonly<Record<s
   let kept = output;
   let json = JSON.stringify(kept);
   while (Buffer.byteLength(json) > OUTPUT_HEADER_BYTES_MAX) {
-    const { stdout, stderr } = kept;
+    const { stdout, stderr, blob } = kept;
     kept = {
       ...(stdout !== undefined && { stdout: stdout.slice(Math.ceil(stdout.length / 2)) }),
       ...(stderr !== undefined && { stderr: stderr.slice(Math.ceil(stderr.length / 2)) }),
       truncated: true,
+      ...(blob !== undefined && { blob }),
     };
     json = JSON.stringify(kept);
   }

@@ -7,6 +7,8 @@
  *    refused waits, longer each time, or until there is a new connection.
  * O2 A result that no message can carry, or that is too large for the broker, is replaced by a failure that says so. The broker tells
  *    of such a message by closing the channel under all that is in flight, so these are published again one at a time.
+ * O3 A result that is too large for a message goes to the hub first (result-uploads.ts); what is published is the reference. The others do
+ *    not wait for it.
  * I6: at most WINDOW_COUNT results and WINDOW_BYTES bytes are in flight; beyond that, and while the broker is away, only task
  * ids are kept here and the bodies are read back from the journal.
  */
@@ -19,6 +21,7 @@ import { detach } from '../base/logger.ts';
 import type { PublishQueueInfo } from '../protocol/rest.ts';
 import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
 import type { Journal } from './journal/journal.ts';
+import type { ResultUploads } from './result-uploads.ts';
 import type { TaskFailure } from './task-failure.ts';
 
 const WINDOW_COUNT = 1024;
@@ -38,6 +41,8 @@ export interface OutgoingResult {
 interface Route {
   readonly publisher: ConfirmPublisher;
   readonly info: PublishQueueInfo;
+  /** Results over this are uploaded; absent: never. */
+  readonly inlineBytesMax?: number;
 }
 
 /** Publishes results with confirms, from memory when it can and from the journal otherwise. */
@@ -63,6 +68,9 @@ export class ResultOutbox {
   #isProbing = false;
   /** What is published instead of what the journal has. */
   readonly #replacements = new Map<string, OutgoingResult>();
+  readonly #uploads: ResultUploads | undefined;
+  /** Tasks whose result is on its way to the hub, or waits for that. */
+  readonly #uploading = new Set<string>();
   #isStopped = false;
   readonly #settled: (() => void)[] = [];
 
@@ -73,7 +81,9 @@ export class ResultOutbox {
     logger: Logger,
     onConfirmed: (taskId: string) => void,
     packInstead: (taskId: string, failure: TaskFailure) => OutgoingResult,
+    uploads?: ResultUploads,
   ) {
+    this.#uploads = uploads;
     this.#packFailure = packInstead;
     this.#journal = journal;
     this.#clock = clock;
@@ -93,7 +103,7 @@ export class ResultOutbox {
 
   /** Results that wait for a connection or for room. */
   get backlogCount(): number {
-    return this.#backlog.size;
+    return this.#backlog.size + this.#uploading.size;
   }
 
   /** Tells where to publish from now on; undefined while there is no connection. */
@@ -124,7 +134,7 @@ export class ResultOutbox {
 
   /** Resolves when everything is confirmed. Never rejects: bound it. */
   async settled(): Promise<void> {
-    if (this.#inFlightCount === 0 && this.#backlog.size === 0) {
+    if (this.#isSettled()) {
       return;
     }
     await new Promise<void>((resolve) => {
@@ -137,6 +147,11 @@ export class ResultOutbox {
     this.#isStopped = true;
     this.#route = undefined;
     this.#cancelRetry();
+    this.#uploads?.stop();
+  }
+
+  #isSettled(): boolean {
+    return this.#inFlightCount === 0 && this.backlogCount === 0;
   }
 
   #hasRoom(): boolean {
@@ -151,6 +166,11 @@ export class ResultOutbox {
     { body, headers }: OutgoingResult,
     durable: Promise<void>,
   ): void {
+    const { inlineBytesMax = Infinity } = route;
+    if (body.length > inlineBytesMax && !this.#replacements.has(taskId)) {
+      detach(this.#logger, 'uploading a result', this.#upload(taskId, durable, inlineBytesMax));
+      return;
+    }
     this.#inFlightCount += 1;
     this.#inFlightBytes += body.length;
     const { exchange, routing_key: routingKey } = route.info.queue_publish_kwargs;
@@ -173,6 +193,22 @@ export class ResultOutbox {
           this.#afterFailure(route, taskId, body.length, wasProbed, error);
         },
       );
+  }
+
+  /** Puts the result's place in the queue back with what the upload made of it (O3). */
+  async #upload(taskId: string, durable: Promise<void>, inlineBytesMax: number): Promise<void> {
+    this.#uploading.add(taskId);
+    const message = await this.#uploads?.upload(
+      taskId,
+      async () => await this.#readBack(taskId, durable),
+      inlineBytesMax,
+    );
+    this.#uploading.delete(taskId);
+    if (message !== undefined && !this.#isStopped) {
+      this.#replacements.set(taskId, message);
+      this.#backlog.set(taskId, durable);
+      this.#pump();
+    }
   }
 
   #leave(bytes: number): void {
@@ -259,7 +295,7 @@ export class ResultOutbox {
 
   #afterSettling(): void {
     this.#pump();
-    if (this.#inFlightCount === 0 && this.#backlog.size === 0) {
+    if (this.#isSettled()) {
       for (const resolve of this.#settled.splice(0)) {
         resolve();
       }

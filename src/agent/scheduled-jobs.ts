@@ -136,7 +136,7 @@ export class ScheduledJobs {
     });
     detach(logger, 'a job after its limit', ended.catch(() => undefined)); // prettier-ignore
     try {
-      const detail = await withDeadline(clock, job.limitMs, work, () => {
+      const detail = await withDeadline(inBackground(clock), job.limitMs, work, () => {
         const error = new UnavailableError(
           'TIMED_OUT',
           `it took longer than ${job.limitMs / 1000} s`,
@@ -160,4 +160,12 @@ export class ScheduledJobs {
     };
     return { info: tell, warn: tell, error: tell, debug: tell };
   }
+}
+
+/** A limit that is far away does not keep the process alive (J4). */
+function inBackground(clock: Clock): Clock {
+  return {
+    ...clock,
+    after: (delayMs, callback) => clock.after(delayMs, callback, { background: true }),
+  };
 }

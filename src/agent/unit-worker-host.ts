@@ -6,8 +6,9 @@
  *   ├── NAME.token      0640        what the next host says in its hello; another one as soon as it was used
  *   └── NAME.running    0660        the table of running tasks, which the host marks
  *
- * The agent waits for a host and never starts or kills one: to be rid of it, it closes the connection, upon which the host ends itself
- * and all it runs, and its unit starts another. A host that hangs is ended by the watchdog of its unit. When no host has been there
+ * The agent waits for a host and never starts or kills one: to be rid of it, it hangs up, upon which the host ends itself and all it runs,
+ * and its unit starts another. A host that hangs is ended by the watchdog of its unit; until it has gone, what it was sent might still begin
+ * there, so nothing of that is started elsewhere before (I5), for as long as can be waited. When no host has been there
  * for long, tasks are failed with what to do about it, not kept waiting; the next host that is ready takes that back.
  */
 import { randomBytes } from 'node:crypto';
@@ -26,8 +27,13 @@ import type { SupervisedHost, WorkerHostEvents } from './host-link.ts';
 /** How long tasks wait for a host that is not there. Its unit starts it again within seconds. */
 const ABSENT_LIMIT_MS = 60_000;
 
+/** How long a host that was hung up on may take to be gone: longer than the watchdog of its unit (WatchdogSec) takes to end it. */
+const GONE_LIMIT_MS = 90_000;
+
 /** Beyond this the system cuts the path of a socket silently. */
 const SOCKET_PATH_BYTES_MAX = 107;
+
+const OTHERS_WRITE = 0o022;
 
 /** Where agent and worker host of an endpoint meet. */
 export interface UnitHostPaths {
@@ -45,6 +51,7 @@ export interface UnitWorkerHostOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly absentLimitMs?: number;
+  readonly goneLimitMs?: number;
 }
 
 /** Where agent and worker host of an endpoint meet, in the directory for that. @throws ConfigError when the name is too long. */
@@ -66,7 +73,15 @@ export function unitHostPaths(directory: string, name: string): UnitHostPaths {
 export async function checkMeetingPlace({ socket }: UnitHostPaths): Promise<void> {
   const directory = dirname(socket);
   const problem = await stat(directory).then(
-    (found) => (found.isDirectory() ? undefined : 'it is no directory'),
+    (found) => {
+      if (!found.isDirectory()) {
+        return 'it is no directory';
+      }
+      // Who writes there could put a socket, a token or a table of his own in the place of ours.
+      return (found.mode & OTHERS_WRITE) === 0
+        ? undefined
+        : 'others than its owner can write to it; run: chmod go-w on it';
+    },
     (error: unknown) => errorText(error),
   );
   if (problem !== undefined) {
@@ -85,6 +100,7 @@ export class UnitWorkerHost implements SupervisedHost {
   #token = '';
   #pid: number | undefined;
   #absentTimer: Timer | undefined;
+  #goneTimer: Timer | undefined;
   #dropReason: string | undefined;
   #onGone: () => void = () => undefined;
   #isStopping = false;
@@ -141,16 +157,26 @@ export class UnitWorkerHost implements SupervisedHost {
   }
 
   replace(reason: string): void {
-    if (this.#link.isConnected) {
-      this.#dropReason = reason;
-      this.#link.disconnect();
-      this.#onDisconnected();
+    if (!this.#link.isConnected || this.#dropReason !== undefined) {
+      return;
     }
+    this.#dropReason = reason;
+    this.#link.hangUp();
+    const { clock, goneLimitMs = GONE_LIMIT_MS } = this.#options;
+    this.#goneTimer = clock.after(
+      goneLimitMs,
+      () => {
+        this.#link.disconnect();
+        this.#onDisconnected();
+      },
+      { background: true },
+    );
   }
 
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#absentTimer?.cancel();
+    this.#goneTimer?.cancel();
     const { clock, config, logger, paths } = this.#options;
     const gone = new Promise<void>((resolve) => {
       this.#onGone = resolve;
@@ -183,6 +209,7 @@ export class UnitWorkerHost implements SupervisedHost {
   }
 
   #onDisconnected(): void {
+    this.#goneTimer?.cancel();
     this.#pid = undefined;
     this.#onGone();
     if (this.#isStopping) {

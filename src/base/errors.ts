@@ -82,6 +82,7 @@ export class AuthError extends ComputeError {
 
 /** Codes of {@link UnavailableError}. */
 export type UnavailableErrorCode =
+  | 'BLOB_STORE_UNREACHABLE'
   | 'BROKER_UNREACHABLE'
   | 'CERTIFICATE_REFUSED'
   | 'HUB_UNREACHABLE'

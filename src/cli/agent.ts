@@ -116,6 +116,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./agent/worker.ts')).worker,
   },
   {
+    command: 'doctor [name]',
+    summary: 'Look at all that an endpoint needs, and say what to do about what is wrong',
+    load: async () => (await import('./agent/doctor.ts')).doctor,
+  },
+  {
     command: 'version',
     summary: 'Show versions',
     load: async () => (await import('./agent/version.ts')).version,

@@ -38,7 +38,7 @@ await runCommandLine({
     },
     {
       command: 'client',
-      summary: 'Clients that may sign in: create, list, delete',
+      summary: 'Clients that may sign in: create, list, rotate, delete',
       load: async () => (await import('./hub/client.ts')).client,
     },
     {

@@ -52,12 +52,14 @@ export function printTable<Row>(rows: readonly Row[], columns: readonly TableCol
   }
 }
 
-/** Prints names and values below each other, the values aligned. Absent values are left out. */
+/** Prints names and values below each other, the values aligned, also those of several lines. Absent values are left out. */
 export function printFields(fields: readonly (readonly [string, string | undefined])[]): void {
   const present = fields.filter((field): field is [string, string] => field[1] !== undefined);
   const width = Math.max(0, ...present.map(([name]) => name.length));
   for (const [name, value] of present) {
-    printLine(`${bold(`${name}:`)}${' '.repeat(width - name.length + 2)}${value}`);
+    const lines = value.trimEnd().split('\n').map(oneLine);
+    const text = lines.join(`\n${' '.repeat(width + 3)}`);
+    printLine(`${bold(`${name}:`)}${' '.repeat(width - name.length + 2)}${text}`);
   }
 }
 

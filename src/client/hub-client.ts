@@ -5,8 +5,12 @@
  * when it carries an Idempotency-Key: without one, the hub could not tell the second from new tasks.
  */
 import type { Clock } from '../base/clock.ts';
+import type { EndpointCommand, EndpointLease } from '../protocol/endpoint-commands.ts';
+import { unpackResult } from '../protocol/messages.ts';
+import type { Result } from '../protocol/messages.ts';
 import { HAND_BACK_TASKS_MAX } from '../protocol/rest.ts';
 import type {
+  BlobReference,
   EndpointRegistered,
   EndpointRegistration,
   EndpointStatus,
@@ -70,6 +74,11 @@ export type HubRequest = Omit<JsonRequest, 'headers'> & {
 
 /** How many ids one `batch_status` may ask for. */
 export const TASK_IDS_PER_CALL = 128;
+
+/** A large result takes its time; the hub waits no longer for a request. */
+const LARGE_TIMEOUT_MS = 120_000;
+/** A message begins with its version, the rest is JSON. */
+const MESSAGE_VERSION = Buffer.of(1);
 
 const id = encodeURIComponent;
 
@@ -166,6 +175,23 @@ export class HubClient {
     const reply = await this.#get(what, `/v2/endpoints/${id(endpointId)}/status`, signal);
     requireText(what, reply, 'status');
     return reply.body as EndpointStatus;
+  }
+
+  /** Who holds an endpoint of yours. */
+  async endpointLease(endpointId: string): Promise<EndpointLease> {
+    const what = `asking who holds endpoint ${endpointId}`;
+    const reply = await this.#get(what, `/v1/endpoints/${id(endpointId)}/lease`);
+    requireText(what, reply, 'lease');
+    return reply.body as EndpointLease;
+  }
+
+  /** Tells the agent of an endpoint of yours something; returns the id under which its lease reports the outcome. */
+  async commandEndpoint(endpointId: string, command: EndpointCommand): Promise<string> {
+    const what = `telling endpoint ${endpointId} to ${command.command}`;
+    const path = `/v1/endpoints/${id(endpointId)}/commands`;
+    // The same command twice does what it does once.
+    const call: HubRequest = { what, method: 'POST', path, body: command, idempotent: true };
+    return requireText(what, await this.request(call), 'command_id');
   }
 
   /** The document of an endpoint. */
@@ -277,6 +303,40 @@ export class HubClient {
       Object.assign(documents, requireObject(what, reply, 'results'));
     }
     return documents;
+  }
+
+  /** Brings the Result message of a task that is too large for the broker. May be repeated. */
+  async uploadResult(
+    taskId: string,
+    message: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<BlobReference> {
+    const what = `uploading the result of task ${taskId}`;
+    const call: HubRequest = {
+      what,
+      method: 'PUT',
+      path: `/v1/tasks/${id(taskId)}/result-blob`,
+      body: message.subarray(MESSAGE_VERSION.length),
+      idempotent: true,
+      timeoutMs: LARGE_TIMEOUT_MS,
+    };
+    const reply = await this.request(withSignal(call, signal));
+    requireText(what, reply, 'sha256');
+    return reply.body as BlobReference;
+  }
+
+  /** The Result message of a finished task, also of one that is too large for its document. */
+  async taskResult(taskId: string, signal?: AbortSignal): Promise<Result> {
+    const what = `fetching the result of task ${taskId}`;
+    const call: HubRequest = {
+      what,
+      method: 'GET',
+      path: `/v1/tasks/${id(taskId)}/result`,
+      idempotent: true,
+      timeoutMs: LARGE_TIMEOUT_MS,
+    };
+    const { body } = await this.request(withSignal(call, signal));
+    return unpackResult(Buffer.concat([MESSAGE_VERSION, Buffer.from(JSON.stringify(body) ?? '')]));
   }
 
   /** The tasks of a group. */

@@ -13,6 +13,10 @@ import type { JsonReply } from '../transport/http/json-client.ts';
 import type { HubClient, HubRequest } from './hub-client.ts';
 import { readObject, requireList, requireObject, requireText } from './hub-replies.ts';
 
+/** What a hub takes in one request. */
+const IDENTITIES_PER_CALL = 100;
+const ACTIONS_PER_CALL = 200;
+
 /** What can be asked of a search; `role: 'owner'` finds only what is yours. */
 export interface FunctionSearch {
   readonly query: string;
@@ -128,11 +132,14 @@ export class SharingClient {
       ...(role === undefined ? {} : { role }),
     }));
     const path = `/v2/groups/${id(groupId)}`;
-    const reply = await this.#send(what, 'POST', path, { [action]: members });
-    const { errors } = readObject(what, reply);
-    return errors === undefined
-      ? []
-      : ((requireObject(what, reply, 'errors')[action] ?? []) as readonly MembershipRefusal[]);
+    const refusals: MembershipRefusal[] = [];
+    for (const some of portions(members, ACTIONS_PER_CALL)) {
+      const reply = await this.#send(what, 'POST', path, { [action]: some });
+      const { errors } = readObject(what, reply);
+      const refused = errors === undefined ? [] : requireObject(what, reply, 'errors')[action];
+      refusals.push(...((refused ?? []) as readonly MembershipRefusal[]));
+    }
+    return refusals;
   }
 
   /** Identities by username; those that the hub does not know are absent. */
@@ -140,8 +147,13 @@ export class SharingClient {
     usernames: readonly string[],
   ): Promise<readonly { readonly id: string; readonly username: string }[]> {
     const what = 'asking for identities';
-    const reply = await this.#get(what, '/v2/api/identities', { usernames: usernames.join(',') });
-    return requireField(what, reply, 'identities') as readonly { id: string; username: string }[];
+    const found: { id: string; username: string }[] = [];
+    for (const some of portions(usernames, IDENTITIES_PER_CALL)) {
+      const reply = await this.#get(what, '/v2/api/identities', { usernames: some.join(',') });
+      const list = requireField(what, reply, 'identities');
+      found.push(...(list as readonly { id: string; username: string }[]));
+    }
+    return found;
   }
 
   /** Registers an environment and returns its id. Retried: a second registration leaves an unused one and nothing else. */
@@ -200,6 +212,12 @@ export class SharingClient {
     const request = { what, method, path, idempotent: true };
     return await this.#hub.request(body === undefined ? request : { ...request, body });
   }
+}
+
+function portions<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
 }
 
 /** The list at a field of the body. @throws ProtocolError RESPONSE_INVALID. */

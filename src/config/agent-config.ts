@@ -9,6 +9,9 @@ import { isAbsolute, join, resolve } from 'node:path';
 
 import { readAuthorityFile } from '../base/authority-file.ts';
 import type { ConfigProblem } from '../base/errors.ts';
+import { NO_ENVIRONMENTS } from '../protocol/environments.ts';
+import type { EnvironmentRules } from '../protocol/environments.ts';
+import type { EnvironmentSettings } from '../protocol/host-frames.ts';
 import { crossCheck, noticesOf } from './config-checks.ts';
 import type { Environment, SourceReading, SourcedValue } from './config-sources.ts';
 import { nearestKey } from './nearest-key.ts';
@@ -37,6 +40,8 @@ export interface AgentConfig {
   /** Absolute. */
   readonly workingDir: string;
   readonly runInSandbox: boolean;
+  /** Execution environments that functions may name. */
+  readonly environments: EnvironmentSettings;
   readonly workerStartTimeoutMs: number;
   /** 0 to 19. */
   readonly workerNice: number;
@@ -259,6 +264,7 @@ function toAgentConfig(
     environment: Object.freeze(values.get('environment') as Record<string, string>),
     workingDir: isAbsolute(workingDir) ? workingDir : join(directory, workingDir),
     runInSandbox: values.get('run_in_sandbox') === true,
+    environments: environmentSettings(values),
     workerStartTimeoutMs: milliseconds('worker_start_timeout_s'),
     workerNice: number('worker_nice'),
     workerMemoryMb: number('worker_memory_mb'),
@@ -289,6 +295,14 @@ function toAgentConfig(
     taskLogsDays: number('task_logs_days'),
     taskLogsBytesMax: number('task_logs_bytes_max'),
     batchScheduler,
+  };
+}
+
+function environmentSettings(values: ReadonlyMap<string, OptionValue>): EnvironmentSettings {
+  return {
+    rules: (values.get('environments') as EnvironmentRules | undefined) ?? NO_ENVIRONMENTS,
+    warmMax: values.get('environments_warm_max') as number,
+    startTimeoutMs: Math.round((values.get('environment_start_timeout_s') as number) * 1000),
   };
 }
 

@@ -6,6 +6,7 @@
  *       ├── config.yaml     settings; a directory with it is an endpoint
  *       ├── .env            credentials                       0600
  *       ├── endpoint.json   endpoint id and lease epoch       0600, replaced as a whole
+ *       ├── mode.json       whether it takes tasks           0600, replaced as a whole
  *       ├── agent.lock      who runs it
  *       ├── journal/  logs/  tasks/
  *

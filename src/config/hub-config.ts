@@ -25,6 +25,8 @@ import { readTextFile } from './config-sources.ts';
 import type { Environment } from './config-sources.ts';
 import { readDotenvFile } from './dotenv-file.ts';
 import { outpostHome } from './endpoint-directory.ts';
+import { LIMIT_VARIABLES, readBlobConfig, readRequestLimits } from './hub-limits.ts';
+import type { BlobConfig } from './hub-limits.ts';
 import { parseOidcIssuers } from './oidc-issuers.ts';
 import type { OidcIssuer } from './oidc-issuers.ts';
 import { LOG_LEVELS } from './options.ts';
@@ -101,6 +103,7 @@ export const HUB_VARIABLES = {
     summary: 'Most tasks in one submission',
     defaultText: '20000',
   },
+  ...LIMIT_VARIABLES,
   retentionDays: {
     name: 'OUTPOST_HUB_RETENTION_DAYS',
     summary: 'How long results stay readable, in days',
@@ -157,7 +160,9 @@ export interface HubConfig {
     readonly submissionBytesMax: number;
     readonly functionBytesMax: number;
     readonly submissionTasksMax: number;
-  };
+  } & ReturnType<typeof readRequestLimits>;
+  /** Where results go that are too large for a message. */
+  readonly blobs: BlobConfig;
   readonly retentionMs: number;
   readonly taskTtlMs: number;
   readonly lostAfterMs: number;
@@ -291,8 +296,9 @@ function readIssuers(reader: VariableReader): readonly OidcIssuer[] | undefined 
 
 function commonSettings(reader: VariableReader, environment: Environment): HubConfig {
   const identity = readIdentity(reader);
+  const home = reader.attempt(() => outpostHome(environment)) ?? '';
   return {
-    home: reader.attempt(() => outpostHome(environment)) ?? '',
+    home,
     host: reader.text(HUB_VARIABLES.host) ?? 'localhost',
     port: reader.integer(HUB_VARIABLES.port, 0, 65_535) ?? 5000,
     publicUrl: reader.url(HUB_VARIABLES.publicUrl, HTTP_SCHEMES)?.replace(/\/+$/, ''),
@@ -315,7 +321,9 @@ function commonSettings(reader: VariableReader, environment: Environment): HubCo
         reader.integer(HUB_VARIABLES.functionBytesMax, 1024, 256 * 1024 * 1024) ??
         FUNCTION_BYTES_MAX,
       submissionTasksMax: reader.integer(HUB_VARIABLES.submissionTasksMax, 1, 1_000_000) ?? 20_000,
+      ...readRequestLimits(reader),
     },
+    blobs: readBlobConfig(reader, home),
     retentionMs:
       (reader.integer(HUB_VARIABLES.retentionDays, 1, 3650) ?? RETENTION_MS / DAY_MS) * DAY_MS,
     taskTtlMs:

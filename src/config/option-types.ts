@@ -3,8 +3,10 @@
  *
  * A reader returns the value or what it expected instead; it never throws, so that all problems are reported at once.
  */
+import type { EnvironmentRules } from '../protocol/environments.ts';
 import { readAllowedSerializers } from '../protocol/serialization.ts';
 import { CRON_EXPECTATION, readCronExpression } from './cron-expression.ts';
+import { ENVIRONMENTS_EXPECTATION, readEnvironmentRules } from './environment-rules.ts';
 import { LISTEN_EXPECTATION, isLoopback, readListenAddress } from './listen-address.ts';
 import type { Reading } from './reading.ts';
 
@@ -74,6 +76,11 @@ export interface ListenType {
   readonly type: 'listen';
 }
 
+/** Execution environments: a YAML map, or a JSON object. */
+export interface EnvironmentsType {
+  readonly type: 'environments';
+}
+
 /** Every type of option. */
 export type OptionType =
   | IntegerType
@@ -87,11 +94,17 @@ export type OptionType =
   | FlagType
   | VariablesType
   | CronType
+  | EnvironmentsType
   | ListenType;
 
 /** A value after reading. */
 export type OptionValue =
-  boolean | number | string | readonly string[] | Readonly<Record<string, string>>;
+  | boolean
+  | number
+  | string
+  | readonly string[]
+  | Readonly<Record<string, string>>
+  | EnvironmentRules;
 
 /** A UUID in any of its spellings with hyphens. */
 export const UUID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -128,6 +141,8 @@ export function readOptionValue(type: OptionType, raw: unknown): Reading<OptionV
       return readCronExpression(raw);
     case 'listen':
       return readListenAddress(raw);
+    case 'environments':
+      return readEnvironmentRules(raw);
   }
 }
 
@@ -158,6 +173,8 @@ export function expectation(type: OptionType): string {
       return CRON_EXPECTATION;
     case 'listen':
       return LISTEN_EXPECTATION;
+    case 'environments':
+      return ENVIRONMENTS_EXPECTATION;
   }
 }
 

@@ -219,6 +219,31 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     description:
       'Time that a worker may take to become ready. Slow network file systems need more. Workers that repeatedly take longer are no longer started, and the endpoint says DEGRADED.',
   }),
+  row({
+    key: 'environments',
+    type: { type: 'environments' },
+    section: 'Workers',
+    description:
+      'Execution environments that Python functions may name (venv, conda, module, apptainer, singularity, docker, podman): allow lists types, or type:location with * for any text; map gives an id or type:location an interpreter or a launcher of its own; options adds words to the launcher of a type. A task whose function names any other fails at once. Not set: none.',
+  }),
+  row({
+    key: 'environments_warm_max',
+    type: { type: 'integer', min: 0, max: 64 },
+    unit: 'interpreters',
+    default: 2,
+    section: 'Workers',
+    description:
+      'Idle interpreters in execution environments that are kept for the next task, beside python_interpreters; those that were used last stay. No more tasks run at a time than python_interpreters says.',
+  }),
+  row({
+    key: 'environment_start_timeout_s',
+    type: { type: 'seconds', min: 1, max: 3600 },
+    unit: 's',
+    default: 120,
+    section: 'Workers',
+    description:
+      'Time that an interpreter in an execution environment may take to become ready, as worker_start_timeout_s for the others. The first start of an image may have to fetch it.',
+  }),
   reloadedRow({
     key: 'allowed_functions',
     type: { type: 'uuid-list' },
@@ -281,7 +306,7 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     default: RESULT_CHARS_MAX,
     section: 'Tasks',
     description:
-      'Largest result, as serialized text. A larger one fails the task with MaxResultSizeExceeded.',
+      "Largest result, as serialized text. A larger one fails the task with MaxResultSizeExceeded. Results that are too large for a message go to the hub's blob store (docs/limits.md).",
   }),
   row({
     key: 'output_bytes_max',

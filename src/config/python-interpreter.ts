@@ -17,7 +17,8 @@ export function findPython(name: string, path: string | undefined): string {
   return found.find((file) => !isScript(file)) ?? found[0] ?? name;
 }
 
-function isScript(file: string): boolean {
+/** Whether an executable is a script, as the shims of version managers are. */
+export function isScript(file: string): boolean {
   try {
     const descriptor = openSync(file, 'r');
     try {

@@ -18,6 +18,7 @@ import { withDeadline } from '../base/deadline.ts';
 import { ConfigError, UnavailableError, errorText } from '../base/errors.ts';
 import { detach } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
+import type { EndpointCommandMessage } from '../protocol/endpoint-commands.ts';
 import { LOST_AFTER_MS, TASK_TTL_MS } from '../protocol/limits.ts';
 import { dialAmqp } from '../transport/amqp/connection.ts';
 import type { AmqpConnection } from '../transport/amqp/connection.ts';
@@ -30,6 +31,7 @@ import { taskQueueName } from './broker/topology-table.ts';
 import type { EndpointQueues } from './broker/topology-table.ts';
 import { RabbitTopology } from './broker/topology.ts';
 import type { BrokerTopology } from './broker/topology.ts';
+import { sendCommand } from './commands/command-sender.ts';
 import type { HubDatabase } from './db/schema.ts';
 import { HeartbeatIntake } from './tasks/heartbeat-intake.ts';
 import { storeEndpointReports, storeTaskProgress } from './tasks/heartbeat-store.ts';
@@ -83,6 +85,8 @@ export interface TaskPlane {
   readonly tasks: TaskService;
   /** An endpoint of ours has registered: what its queue has lost, if it is empty, is handed out again. */
   endpointRegistered: (endpoint: EndpointQueues) => void;
+  /** Puts a command on the queue of an endpoint; false when nobody listens. @throws UnavailableError without a broker. */
+  sendCommand: (queue: string, message: EndpointCommandMessage) => Promise<boolean>;
   /** Resolves when the topology stands and both connections are there. @throws ConfigError, UnavailableError. */
   start: () => Promise<void>;
   /** Lets what is in flight settle, for 5 s at most, and closes the connections. Idempotent, never rejects. */
@@ -269,6 +273,14 @@ class RabbitTaskPlane implements TaskPlane {
       'looking for tasks that a queue has lost',
       this.#republishIfEmpty(endpoint),
     );
+  }
+
+  async sendCommand(queue: string, message: EndpointCommandMessage): Promise<boolean> {
+    const connection = this.#publishingConnection;
+    if (connection === undefined) {
+      throw new UnavailableError('BROKER_UNREACHABLE', 'the hub has lost its broker; try again');
+    }
+    return await sendCommand(connection, queue, message);
   }
 
   health(): TaskPlaneHealth {

@@ -19,10 +19,14 @@ import { ClientRegistry } from './auth/client-registry.ts';
 import type { ExternalIssuer } from './auth/external-issuers.ts';
 import { createSignIn } from './auth/sign-in.ts';
 import type { SignIn } from './auth/sign-in.ts';
+import { createBlobs } from './blobs/create-blobs.ts';
+import type { BlobSettings } from './blobs/create-blobs.ts';
+import type { ResultBlobs } from './blobs/result-blobs.ts';
 import { EndpointCatalogue } from './catalogue/endpoint-catalogue.ts';
 import { EndpointRegistrar } from './catalogue/endpoint-registrar.ts';
 import { FunctionCatalogue } from './catalogue/function-catalogue.ts';
 import { LeaseKeeper } from './catalogue/lease-keeper.ts';
+import { EndpointCommands } from './commands/endpoint-commands.ts';
 import { checkDatabase, migrateDatabase, openDatabase } from './db/database.ts';
 import type { HubDatabase } from './db/schema.ts';
 import { createAccessControl, createSharingServices } from './groups/sharing-services.ts';
@@ -46,6 +50,8 @@ export interface HubSettings {
   readonly publicUrl?: string;
   readonly tls?: TlsIdentity;
   readonly limits: ApiLimits;
+  /** Where results go that are too large for a message; absent: nowhere. */
+  readonly blobs?: BlobSettings;
   /** Issuers whose tokens are taken beside the hub's own. */
   readonly issuers?: readonly ExternalIssuer[];
   /** How soon after its keys were fetched an issuer may be asked for new ones. @defaultValue 30 s */
@@ -181,6 +187,13 @@ export class Hub {
       ...(settings.ca === undefined ? {} : { ca: settings.ca }),
       ...(settings.keysCooldownMs === undefined ? {} : { keysCooldownMs: settings.keysCooldownMs }),
     });
+    const blobs =
+      settings.blobs &&
+      (await createBlobs(settings.blobs, {
+        db,
+        logger: logger.child({ component: 'blobs' }),
+        ...(settings.ca === undefined ? {} : { ca: settings.ca }),
+      }));
     const access = createAccessControl(db, clock);
     const endpoints = new EndpointCatalogue(db, clock, access);
     const functions = new FunctionCatalogue(
@@ -208,8 +221,14 @@ export class Hub {
           plane.endpointRegistered(endpoint);
         },
       }),
+      commands: new EndpointCommands({
+        db,
+        endpoints,
+        send: async (queue, message) => await plane.sendCommand(queue, message),
+      }),
       topology,
       tasks,
+      ...(blobs === undefined ? {} : { blobs }),
       readiness: async () => await this.#readiness(db, plane),
       clock,
       logger,
@@ -224,7 +243,7 @@ export class Hub {
       await server.stop();
     });
     const port = await server.start();
-    this.#schedulePurge(tokens, signIn);
+    this.#schedulePurge(tokens, signIn, blobs);
     this.#stack.push('purge of tokens', () => {
       this.#purgeTimer?.cancel();
     });
@@ -255,15 +274,16 @@ export class Hub {
     };
   }
 
-  #schedulePurge(tokens: AccessTokens, signIn: SignIn): void {
+  #schedulePurge(tokens: AccessTokens, signIn: SignIn, blobs: ResultBlobs | undefined): void {
     const purge = async (): Promise<void> => {
       const count = await tokens.purgeExpired();
       await signIn.logins.purgeExpired();
+      await blobs?.purge(this.#clock.now());
       this.#logger.debug({ count }, 'deleted expired access tokens');
     };
     detach(this.#logger, 'deleting expired access tokens', purge());
     this.#purgeTimer = this.#clock.after(PURGE_PERIOD_MS, () => {
-      this.#schedulePurge(tokens, signIn);
+      this.#schedulePurge(tokens, signIn, blobs);
     });
   }
 }

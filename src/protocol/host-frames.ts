@@ -19,7 +19,10 @@
  * A result or failure counts only with the nonce of the task it answers, so that leftovers of an earlier task
  * cannot forge one.
  */
+import type { EnvironmentRules } from './environments.ts';
+import type { BlobReference } from './rest.ts';
 import type { Language } from './serialization.ts';
+import type { TaskEnvironment } from './sharing.ts';
 
 /** Version of this dialogue; both sides ship together, so a difference is a broken installation. */
 export const HOST_PROTOCOL_VERSION = 1;
@@ -39,8 +42,11 @@ export type TaskFailureCode =
   | 'FUNCTION_NOT_ALLOWED'
   | 'SERIALIZER_NOT_ALLOWED'
   | 'LANGUAGE_NOT_AVAILABLE'
+  | 'ENVIRONMENT_NOT_AVAILABLE'
   | 'RESULT_UNREADABLE'
-  | 'RESULT_UNDELIVERABLE';
+  | 'RESULT_UNDELIVERABLE'
+  | 'RESULT_NOT_KEPT'
+  | 'MaxResultSizeExceeded';
 
 /** Settings that the agent hands to a host. Sizes in bytes or characters, times in milliseconds. */
 export interface HostConfig {
@@ -73,8 +79,18 @@ export interface HostConfig {
   readonly runningTable?: string;
   /** How long an interpreter may take to become ready. */
   readonly startTimeoutMs: number;
+  /** Execution environments that Python functions may name; absent: none. */
+  readonly environments?: EnvironmentSettings;
   /** Environment that user code sees, beside PATH, HOME, USER, LANG and TMPDIR. */
   readonly environment: Readonly<Record<string, string>>;
+}
+
+/** How a host runs functions in execution environments. */
+export interface EnvironmentSettings {
+  readonly rules: EnvironmentRules;
+  /** Idle interpreters in environments that are kept for the next task. */
+  readonly warmMax: number;
+  readonly startTimeoutMs: number;
 }
 
 /** Captured output of one task: the tail of each stream, at most `outputBytesMax` bytes. */
@@ -83,6 +99,8 @@ export interface TaskOutput {
   readonly stderr?: string;
   /** True when more was written than is kept. */
   readonly truncated?: boolean;
+  /** Beside a result that the hub keeps in its blob store: which one. */
+  readonly blob?: BlobReference;
 }
 
 /** host → agent, first frame. */
@@ -120,6 +138,8 @@ export interface TaskFrame {
   readonly cell?: number;
   readonly result_serializers?: readonly string[];
   readonly resource_specification?: Readonly<Record<string, unknown>>;
+  /** Where its function is to run; absent: in the endpoint's own workers. */
+  readonly environment?: TaskEnvironment;
 }
 
 /** host → agent; the body is the packed Result message. */

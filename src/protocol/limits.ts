@@ -2,8 +2,11 @@
  * Every bound of the wire, with its unit. Settings may lower them; nothing is unbounded.
  */
 
-/** Largest result a worker may return, in characters of the serialized text (protocol.md 10.6). */
-export const RESULT_CHARS_MAX = 10 * 1024 * 1024;
+/** Largest result a worker may return, in characters of the serialized text. */
+export const RESULT_CHARS_MAX = 40 * 1024 * 1024;
+
+/** Default largest result that travels as a message, in bytes (protocol.md 10.6); a larger one goes to the hub's blob store. */
+export const RESULT_INLINE_BYTES_MAX = 10 * 1024 * 1024;
 
 /** Largest message body that the agent takes from its queue, in bytes: three packed buffers within the submission limit, escaped. */
 export const TASK_BYTES_MAX = 32 * 1024 * 1024;
@@ -12,7 +15,7 @@ export const TASK_BYTES_MAX = 32 * 1024 * 1024;
 export const FRAME_HEADER_BYTES_MAX = 1024 * 1024;
 
 /** Largest frame, in bytes. Leaves room for a result of RESULT_CHARS_MAX four-byte characters, escaped. */
-export const FRAME_BYTES_MAX = 64 * 1024 * 1024;
+export const FRAME_BYTES_MAX = 256 * 1024 * 1024;
 
 /** Captured stdout or stderr that is kept for one task, in bytes each; the tail wins. */
 export const OUTPUT_BYTES_MAX = 16 * 1024;

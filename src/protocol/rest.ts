@@ -85,6 +85,15 @@ export interface EndpointRegistered {
   readonly heartbeat_queue_info: PublishQueueInfo;
   readonly warnings: readonly string[];
   readonly lease?: LeaseGrant;
+  /** Ours: results over `inline_bytes_max` are brought by `PUT /v1/tasks/{id}/result-blob`. */
+  readonly result_upload?: { readonly inline_bytes_max: number };
+}
+
+/** A result that the hub keeps in its blob store. Ours. */
+export interface BlobReference {
+  /** Of its content, hexadecimal. */
+  readonly sha256: string;
+  readonly bytes: number;
 }
 
 /** Body of `POST /v3/functions`. */
@@ -136,6 +145,8 @@ export interface TaskDocument {
     readonly output_truncated?: boolean;
     /** The hub gave the task up (LOST); a real result may still take the place of this failure. */
     readonly provisional?: boolean;
+    /** The result is too large for this document: `GET /v1/tasks/{id}/result` has it. */
+    readonly blob?: BlobReference;
     readonly error?: {
       readonly code: string;
       readonly type?: string;

@@ -35,6 +35,7 @@ import type { LoginOptions } from './login/index.ts';
 import type { FunctionReference, RegisteredFunction } from './registered-function.ts';
 import { Registrations, register } from './registrations.ts';
 import type { SignIn } from './sign-in.ts';
+import { documentInFull } from './stored-results.ts';
 import { resultSerializersOf, submissionSettings } from './submitter.ts';
 import type { TaskSettings } from './submitter.ts';
 import { taskRecord } from './task-record.ts';
@@ -227,11 +228,16 @@ export class Client extends Administration {
     taskIds: readonly (string | TaskId<T>)[],
     options: CallOptions = {},
   ): Promise<Map<string, TaskRecord<T>>> {
-    const unknown = taskIds.filter((taskId) => this.#finished.get(taskId) === undefined);
+    // Looked up once: what is kept may be dropped for something else while the hub is asked.
+    const known = new Map(taskIds.map((taskId) => [taskId, this.#finished.get(taskId)] as const));
+    const unknown = taskIds.filter((taskId) => known.get(taskId) === undefined);
     const documents =
       unknown.length === 0 ? {} : await this.#throttled.tasks(unknown, options.signal);
+    for (const [taskId, document] of Object.entries(documents)) {
+      documents[taskId] = await documentInFull(this.#throttled, document, options.signal);
+    }
     const records = taskIds.map((taskId): [string, TaskRecord<T>] => {
-      const document = documents[taskId] ?? this.#finished.get(taskId);
+      const document = documents[taskId] ?? known.get(taskId);
       return [taskId, taskRecord(document) as TaskRecord<T>];
     });
     Object.entries(documents).forEach(([taskId, document]) => {
@@ -292,7 +298,8 @@ export class Client extends Administration {
       options.signal?.throwIfAborted();
       return known;
     }
-    const document = await hub.task(taskId, options.signal);
+    const { signal } = options;
+    const document = await documentInFull(hub, await hub.task(taskId, signal), signal);
     this.#finished.add(taskId, document);
     return document;
   }

@@ -20,6 +20,7 @@ import type { FutureControl } from './compute-future.ts';
 import { outcomeOfDocument, outcomeOfResult } from './outcome.ts';
 import type { TaskContext, TaskOutcome } from './outcome.ts';
 import type { StreamedResult } from './result-stream.ts';
+import { documentInFull } from './stored-results.ts';
 
 /** Least time between two questions to the hub, and its least share of all time. */
 const ASK_EVERY_MS = 1_000;
@@ -93,6 +94,12 @@ export class OpenTasks {
     const task = this.#open.get(result.task_id);
     if (task === undefined) {
       return false;
+    }
+    if (output?.blob !== undefined) {
+      // The result is too large for a message: asking for the task has it fetched.
+      const { logger } = this.#options;
+      detach(logger, 'fetching a large result', this.reconcile([result.task_id]).finally(ack));
+      return true;
     }
     this.#finish(result.task_id, task, outcomeOfResult(result, output, task.context));
     ack();
@@ -184,7 +191,11 @@ export class OpenTasks {
     }
     try {
       const documents = await this.#options.hub.tasks(open);
-      for (const [taskId, document] of Object.entries(documents)) {
+      for (const [taskId, found] of Object.entries(documents)) {
+        if (!this.#open.has(taskId)) {
+          continue;
+        }
+        const document = await documentInFull(this.#options.hub, found);
         const task = this.#open.get(taskId);
         if (task !== undefined) {
           this.#finish(taskId, task, outcomeOfDocument(document, task.context));

@@ -22,9 +22,8 @@ export class SignIn implements TokenSource {
   }
 
   async accessToken(options: AccessTokenOptions = {}): Promise<string> {
-    this.#signedIn ??= this.ensure({ force: this.#isForced });
     // One login for all who need it; a signal ends only the waiting.
-    await raceAbort(this.#signedIn, options.signal);
+    await raceAbort(this.#signedIn ?? this.ensure({ force: this.#isForced }), options.signal);
     return await this.#tokens.accessToken(options);
   }
 

@@ -2,7 +2,7 @@
  * The soft throttle of the classic client: 20 requests in any 10 seconds, 5 MB for each request and each answer.
  *
  *  T1 A request that comes too early waits for its turn, in the order of coming; none is refused for its rate.
- *  T2 A body above the bound is refused before it is sent, an answer above it before it is read.
+ *  T2 A body above the bound is refused before it is sent, an answer above it as soon as that is known.
  *
  * The Executor is not throttled: it has bounds of its own (executor-options.ts), and gathers tasks into few requests.
  */
@@ -77,9 +77,26 @@ export function fetchWithinBodyBound(inner: typeof fetch, isEnabled: () => boole
         await response.body?.cancel();
         throw error;
       }
+      return counted(response);
     }
     return response;
   };
+}
+
+/** An answer whose length is not told beforehand is counted as it comes. */
+function counted(response: Response): Response {
+  if (response.body === null || response.headers.has('content-length')) {
+    return response;
+  }
+  let bytes = 0;
+  const count = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (chunk, controller) => {
+      bytes += chunk.byteLength;
+      requireWithinBound('an answer of the hub', bytes);
+      controller.enqueue(chunk);
+    },
+  });
+  return new Response(response.body.pipeThrough(count), response);
 }
 
 function requireWithinBound(what: string, bytes: number): void {

@@ -6,6 +6,7 @@
  */
 import type { TaskFailureCode, TaskOutput } from '../protocol/host-frames.ts';
 import type { Language } from '../protocol/serialization.ts';
+import type { TaskEnvironment } from '../protocol/sharing.ts';
 
 /** A task as a worker gets it. */
 export interface WorkerTask {
@@ -17,6 +18,8 @@ export interface WorkerTask {
   readonly timeoutMs?: number;
   readonly resultSerializers?: readonly string[];
   readonly resourceSpecification?: Readonly<Record<string, unknown>>;
+  /** Where to run it; absent: in the place itself. */
+  readonly environment?: TaskEnvironment;
   /** The task message. */
   readonly body: Uint8Array;
 }

@@ -354,6 +354,7 @@ export class WorkerHost {
       ...(frame.resource_specification !== undefined && {
         resourceSpecification: frame.resource_specification,
       }),
+      ...(frame.environment !== undefined && { environment: frame.environment }),
     };
     engine.submit(task, (outcome) => {
       this.#answer(answerTo, outcome);

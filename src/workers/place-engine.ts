@@ -338,7 +338,9 @@ export class PlaceEngine implements Engine {
       }
       held.settle(outcome);
       // A place whose worker has ended reports that itself.
-      if (outcome.kind === 'result' && this.#seats.has(seat.place) && !seat.place.isEnding) {
+      // What failed in an environment leaves the place itself as it was.
+      const isUsable = outcome.kind === 'result' || held.task.environment !== undefined;
+      if (isUsable && this.#seats.has(seat.place) && !seat.place.isEnding) {
         this.#goOn(seat);
       }
     };

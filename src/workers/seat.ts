@@ -27,6 +27,7 @@ export interface HeldTask {
 export function mayGoAhead({ task }: HeldTask): boolean {
   return (
     task.timeoutMs === undefined &&
+    task.environment === undefined &&
     task.cell !== undefined &&
     task.body.length <= AHEAD_BODY_BYTES_MAX
   );
@@ -77,7 +78,9 @@ export class Seat {
   begin(held: HeldTask, nowMs: number): void {
     this.add(held);
     this.begunAtMs = nowMs;
-    this.#marker = held;
+    if (held.task.environment === undefined) {
+      this.#marker = held;
+    }
   }
 
   /** Takes back the newest task that has not begun. */

@@ -307,6 +307,8 @@ describe('the agent command', function () {
         identity_id: ID,
         username: null,
         name: 'tester',
+        email: null,
+        kind: 'client',
         client_id: hub.clientId,
         source: 'OUTPOST_CLIENT_ID in environment',
         hub_url: hub.url,

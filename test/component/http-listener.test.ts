@@ -109,16 +109,30 @@ describe('listener for health and metrics', () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
+    let attemptCount = 0;
     const quick: Clock = {
       ...systemClock,
-      after: (_delayMs, callback, options) => systemClock.after(20, callback, options),
+      after: (_delayMs, callback, options) => {
+        attemptCount += 1;
+        return systemClock.after(5, callback, options);
+      },
     };
+    const warnings: string[] = [];
+    const onWarning = (warning: Error): void => {
+      warnings.push(warning.message);
+    };
+    process.on('warning', onWarning);
     const listener = await listen({ host: '127.0.0.1', port }, quick);
     assert.equal(listener.address, undefined);
+    await eventually(() => {
+      assert.ok(attemptCount > 20);
+    });
     other.close();
     await eventually(async () => {
       assert.equal((await ask({ port })).status, 200);
     });
+    process.off('warning', onWarning);
+    assert.deepEqual(warnings, [], 'an attempt leaves nothing behind');
   });
 
   it('ends connections that say nothing when it is closed', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { followLog } from '../../src/cli/agent/follow-log.ts';
-import { isWanted, tailLines } from '../../src/cli/agent/log-lines.ts';
+import { formatLogLine, isWanted, tailLines } from '../../src/cli/agent/log-lines.ts';
 import { RotatingFile } from '../../src/config/rotating-file.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -95,6 +95,16 @@ describe('reading the log', () => {
     });
     stop.abort();
     await following;
+  });
+
+  it('shows what tasks have said without letting it steer the terminal or pass for a line', () => {
+    const reason = 'x\u001B]52;c;ZXZpbA==\u0007\n2026-01-01 INFO  all is well\ty';
+    const shown = formatLogLine(JSON.stringify({ level: 'warn', msg: 'lost', reason }));
+    assert.equal(
+      shown,
+      ' WARN  lost reason=x ]52;c;ZXZpbA== \n    2026-01-01 INFO  all is well\ty',
+    );
+    assert.equal(formatLogLine('no \u001B[2Jentry'), 'no  [2Jentry');
   });
 
   it('waits for a log that is not there yet', async () => {

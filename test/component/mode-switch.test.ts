@@ -38,6 +38,8 @@ describe('draining', function () {
   let handBack: HandBack;
   let kept: ModeRecord[];
   let isDiskFull: boolean;
+  let onSave: () => void;
+  let intake: Intake;
   let registrationCount: number;
 
   beforeEach(async () => {
@@ -106,7 +108,7 @@ describe('draining', function () {
       pauseConsuming: () => undefined,
       resumeConsuming: () => undefined,
     });
-    const intake = new Intake({
+    intake = new Intake({
       prefetch: 1,
       logger: silentLogger,
       onDelivery: () => undefined,
@@ -115,6 +117,7 @@ describe('draining', function () {
     handBack = new HandBack({ hub: client, registrar, dispatcher, journal, logger: silentLogger });
     kept = [];
     isDiskFull = false;
+    onSave = () => undefined;
     modes = new ModeSwitch({
       record: undefined,
       save: async (record) => {
@@ -123,6 +126,7 @@ describe('draining', function () {
           throw new UnavailableError('START_FAILED', 'mode.json cannot be written: no space left');
         }
         kept.push(record);
+        onSave();
       },
       intake,
       dispatcher,
@@ -219,6 +223,15 @@ describe('draining', function () {
     assert.equal(await ask('drained', 'anna'), true);
     assert.equal(modes.document.by, 'anna');
     assert.equal(await ask('running'), true);
+  });
+
+  it('leaves a wish that is being kept while the agent begins to stop to the next start', async () => {
+    onSave = () => {
+      modes.stop();
+    };
+    assert.equal(await ask('drained'), true);
+    assert.deepEqual(intake.pauses, []);
+    assert.equal(kept.at(-1)?.mode, 'drained');
   });
 
   it('refuses every change once the agent stops', async () => {

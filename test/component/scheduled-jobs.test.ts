@@ -131,4 +131,18 @@ describe('scheduled jobs', function () {
     await jobs.schedule([job(idle)]);
     assert.deepEqual(jobs.reports, []);
   });
+
+  it('do not keep the process alive by one that hangs', async () => {
+    const hangs = async (): Promise<undefined> =>
+      await new Promise<undefined>(() => {
+        // Never settled.
+      });
+    await jobs.schedule([job(hangs, { limitMs: 600_000 })]);
+    await eventually(() => {
+      assert.equal(report().running, true);
+    }, 5_000);
+    await jobs.stop();
+    const timers = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    assert.ok(timers <= 1, `${timers} timers`);
+  });
 });

@@ -223,4 +223,14 @@ describe('kept output of tasks', () => {
     const text = await readFile(join(directory, (await readdir(directory))[0] ?? ''), 'utf8');
     assert.equal(text.trimEnd().split('\n').length, 400 - kept.droppedCount);
   });
+
+  it('is bounded in memory by why tasks failed, too', async () => {
+    const kept = logs();
+    const failure = { code: 'WORKER_EXITED', message: 'x'.repeat(64 * 1024) } as const;
+    for (let index = 0; index < 400; index += 1) {
+      kept.onEnded(ended(randomUUID(), { failed: true, failure }));
+    }
+    assert.ok(kept.droppedCount > 250);
+    await kept.flush();
+  });
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -127,6 +127,25 @@ describe('a worker host that is a unit of its own', function () {
     await isTold('ready 1', 'lost: it was silent', 'ready 1');
   });
 
+  it('is lost only when it has gone, because one that hangs may still begin what it was sent', async () => {
+    const agent = agentSide();
+    await agent.start();
+    const worker = startWorker();
+    await isTold('ready 1');
+    worker.kill('SIGSTOP');
+    agent.replace('it hangs');
+    assert.equal(agent.connected, false);
+    assert.equal(agent.ping(), false);
+    // Another one is not taken in its place before.
+    const early = startWorker();
+    await once(early, 'exit');
+    assert.deepEqual(told, ['ready 1']);
+    worker.kill('SIGKILL');
+    await isTold('ready 1', 'lost: it hangs');
+    startWorker();
+    await isTold('ready 1', 'lost: it hangs', 'ready 1');
+  });
+
   it('lets what runs end before it ends itself, told by its service manager', async () => {
     const agent = agentSide();
     await agent.start();
@@ -160,6 +179,44 @@ describe('a worker host that is a unit of its own', function () {
     stranger.write(Buffer.concat(encodeFrame(hello)));
     await closed;
     assert.deepEqual(told, []);
+  });
+
+  it('is no stranger: who sends much and says nothing is turned away', async () => {
+    const agent = agentSide();
+    await agent.start();
+    const { socket: path } = unitHostPaths(directory, 'main');
+    const hello = {
+      type: 'hello',
+      version: HOST_PROTOCOL_VERSION,
+      token: 'guess',
+      pid: 1,
+    } as const;
+    const frame = Buffer.concat(encodeFrame(hello, Buffer.alloc(1024 * 1024)));
+    const stranger = connect(path).on('error', () => undefined);
+    const closed = new Promise((resolve) => {
+      stranger.once('close', resolve);
+    });
+    // Never whole: it would be kept until then.
+    stranger.write(frame.subarray(0, 256 * 1024));
+    await closed;
+    const strangers = Array.from({ length: 20 }, () => connect(path).on('error', () => undefined));
+    await eventually(() => {
+      assert.ok(strangers.filter(({ destroyed }) => destroyed).length >= 12);
+    });
+    for (const one of strangers) {
+      one.destroy();
+    }
+    startWorker();
+    await isTold('ready 1');
+  });
+
+  it('is not waited for where others could put a socket in the place of ours', async () => {
+    for (const mode of [0o2770, 0o1777]) {
+      chmodSync(directory, mode);
+      await assert.rejects(agentSide().start(), /others than its owner can write to it/);
+    }
+    chmodSync(directory, 0o2750);
+    await agentSide().start();
   });
 
   it('cannot be waited for where nobody has made the meeting place', async () => {

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -216,6 +216,27 @@ describe('an agent whose settings change', function () {
       (await stack.agentCommand('status')).stdout,
       /By the clock: +clean-up, at 17 3 \* \* \*: next /,
     );
+  });
+
+  it('takes the settings over also when the maintenance window that they open cannot be kept', async () => {
+    const modePath = join(stack.home, '.outpost', 'default', 'mode.json');
+    await rm(modePath, { force: true });
+    // Nothing can be put in its place.
+    await mkdir(join(modePath, 'in-the-way'), { recursive: true });
+    await configure({
+      drain_at: '* * * * * *',
+      resume_at: '0 0 1 1 *',
+      display_name: 'Renamed again',
+    });
+    assert.equal((await reload()).ok, true);
+    await eventually(async () => {
+      const document = await client.hub.endpoint(stack.endpointId);
+      assert.equal(document['display_name'], 'Renamed again');
+    }, 20_000);
+    await configure({});
+    await reload();
+    await rm(modePath, { recursive: true });
+    assert.equal((await status()).mode.state, 'running');
   });
 
   it('finds at its start that a window began while it was down', async () => {

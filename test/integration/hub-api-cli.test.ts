@@ -108,6 +108,21 @@ describe('the hub command', function () {
     assert.equal((await hub(['client', 'delete', 'ada'])).code, 69);
   });
 
+  it('gives a client a new secret, and says when there is no such client', async () => {
+    const created = json(await hub(['client', 'create', 'rotating', '--endpoint-only', '--json']));
+    const rotated = json(await hub(['client', 'rotate', 'rotating', '--json']));
+    assert.notEqual(rotated['client_secret'], created['client_secret']);
+    assert.deepEqual(
+      { ...rotated, client_secret: '' },
+      { ...created, client_secret: '' },
+      'it stays who it is',
+    );
+    const unknown = await hub(['client', 'rotate', 'nobody']);
+    assert.equal(unknown.code, 69);
+    assert.match(unknown.stderr, /hub client list/);
+    await hub(['client', 'delete', 'rotating']);
+  });
+
   it('writes credentials to a file that only its owner reads, and does not print them', async () => {
     const file = join(home, 'client.env');
     const created = await hub(['client', 'create', 'grace', '--write-env', file, '--json']);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
@@ -341,6 +342,17 @@ describe('endpoints at the hub', function () {
       functions: [allowed],
     });
     assert.deepEqual(await read(open), { endpoint_id: open, restricted: false });
+  });
+
+  it('allow as many functions as a submission can be checked against, however they are added', async () => {
+    const { endpoint_id: id } = await registerEndpoint(owner);
+    const add = async (count: number) => {
+      const func = Array.from({ length: count }, () => randomUUID());
+      return await owner.call('POST', `/v2/endpoints/${id}/whitelist`, { func });
+    };
+    assert.equal((await add(9_999)).status, 200);
+    assertRefused(await add(2), 422, 'SEMANTICALLY_INVALID', /10001 functions, and 10000/);
+    assert.equal((await add(1)).status, 200);
   });
 
   it('are nobody else’s business', async () => {

@@ -1,6 +1,11 @@
 /** Groups over HTTP: who sees them, who may change what, and that the original client of Globus Groups understands us. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 
+import { systemClock } from '../../src/base/clock.ts';
+import type { Caller } from '../../src/hub/auth/caller.ts';
+import { GroupRegistry } from '../../src/hub/groups/group-registry.ts';
+import { createAccessControl } from '../../src/hub/groups/sharing-services.ts';
 import { GROUPS_SCOPE, VIEW_GROUPS_SCOPE } from '../../src/protocol/oauth.ts';
 import { runProgram } from '../support/stack.ts';
 import { assertRefused, TestHub } from './hub-api-support.ts';
@@ -147,6 +152,33 @@ describe('groups at the hub', function () {
       act(grace, group, { leave: [{ identity_id: grace.id }] }),
     ]);
     assert.deepEqual(Object.values(await rolesIn(group)), ['admin']);
+  });
+
+  it('lose a client with its deletion, so that the last admin is somebody who exists', async () => {
+    const gone = await hub.createClient();
+    const group = await makeGroup(ada);
+    await act(ada, group, { add: [{ identity_id: gone.id, role: 'admin' }] });
+    await hub.clients.delete(gone.id);
+    assert.deepEqual(await rolesIn(group), { [ada.id]: 'admin' });
+    const left = await act(ada, group, { leave: [{ identity_id: ada.id }] });
+    assert.equal(refusalsOf(left)['leave']?.[0]?.code, 'RESOURCE_CONFLICT');
+  });
+
+  it('change a role only to one that was named', async () => {
+    const group = await makeGroup(ada);
+    await act(ada, group, { add: [{ identity_id: grace.id, role: 'manager' }] });
+    const changed = await act(ada, group, { change_role: [{ identity_id: grace.id }] });
+    assert.equal(refusalsOf(changed)['change_role']?.[0]?.code, 'SEMANTICALLY_INVALID');
+    assert.equal((await rolesIn(group))[grace.id], 'manager');
+  });
+
+  it('are not found when they were deleted while somebody changed them', async () => {
+    const { memberships } = createAccessControl(hub.db, systemClock);
+    const registry = new GroupRegistry(hub.db, memberships);
+    const caller = { id: ada.id, kind: 'client', name: 'ada' } as Caller;
+    await assert.rejects(registry.update(caller, randomUUID(), { name: 'x' }), {
+      code: 'AUTH_GROUP_NOT_FOUND',
+    });
   });
 
   it('do what can be done of a batch and say why not of the rest', async () => {

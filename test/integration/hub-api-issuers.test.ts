@@ -119,6 +119,34 @@ describe('tokens of another issuer', function () {
     await people.setDisabled(String(body['sub']), false);
   });
 
+  it('are refused for a second person of the same name, and say who can change that', async () => {
+    const claims = { preferred_username: 'twin' };
+    assert.equal((await call(await issuer.token({ subject: 'twin-1', claims }))).status, 200);
+    assertRefused(
+      await call(await issuer.token({ subject: 'twin-2', claims })),
+      409,
+      'RESOURCE_CONFLICT',
+      /calls two people twin@uni\.example.*administrator of the issuer/,
+    );
+  });
+
+  it('make one person known who comes with many requests at once', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const subject = `crowd-${round}`;
+      const identity = {
+        issuer: issuer.url,
+        subject,
+        username: `${subject}@uni.example`,
+        name: subject,
+        email: null,
+      };
+      const seen = await Promise.all(
+        Array.from({ length: 8 }, async () => await people.recognise(identity)),
+      );
+      assert.equal(new Set(seen.map(({ id }) => id)).size, 1);
+    }
+  });
+
   it('need the claim that names their person', async () => {
     const answer = await call(await issuer.token({ subject: 'nameless' }));
     assertRefused(answer, 403, 'USERNAME_CLAIM_MISSING', /preferred_username/);

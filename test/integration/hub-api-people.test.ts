@@ -6,11 +6,19 @@ import { createLocalJWKSet, jwtVerify } from 'jose';
 import type { JSONWebKeySet } from 'jose';
 import { sql } from 'kysely';
 
+import { silentLogger } from '../../src/base/logger.ts';
+import type { Logger } from '../../src/base/logger.ts';
 import { PeopleRegistry } from '../../src/hub/auth/people.ts';
 import type { Person } from '../../src/hub/auth/people.ts';
-import { DEVICE_GRANT, GLOBUS_COMPUTE_APP_ID, OUTPOST_APP_ID } from '../../src/protocol/oauth.ts';
+import {
+  DEVICE_GRANT,
+  GLOBUS_COMPUTE_APP_ID,
+  OUTPOST_APP_ID,
+  SEARCH_SCOPE,
+} from '../../src/protocol/oauth.ts';
 import type { PersonTokenResponse } from '../../src/protocol/oauth.ts';
 import { COMPUTE_SCOPE } from '../../src/protocol/rest.ts';
+import { eventually } from '../support/eventually.ts';
 import { browse, pkcePair, submitForm } from '../support/sign-in.ts';
 import type { BrowserAnswer, Typed } from '../support/sign-in.ts';
 import { TestHub, assertRefused } from './hub-api-support.ts';
@@ -25,8 +33,13 @@ describe('people at the hub', function () {
   let hub: TestHub;
   let people: PeopleRegistry;
   let names = 0;
+  const logged: string[] = [];
   before(async () => {
-    hub = await TestHub.start();
+    const note = (fields: object, message: string): void => {
+      logged.push(JSON.stringify({ ...fields, message }));
+    };
+    const logger: Logger = { ...silentLogger, debug: note, info: note, child: () => logger };
+    hub = await TestHub.start({}, logger);
     people = new PeopleRegistry(hub.db);
   });
   after(async () => {
@@ -148,6 +161,19 @@ describe('people at the hub', function () {
         assert.equal(identity?.['id'], person.id);
         assert.equal(identity['name'], person.name);
       }
+    });
+
+    it('are looked up a hundred at a time, and none is left out in silence', async () => {
+      const asker = await hub.person();
+      const names = Array.from({ length: 101 }, (_, index) => `nobody-${index}`);
+      const path = '/v2/api/identities?usernames=';
+      assert.equal((await asker.call('GET', path + names.slice(1).join(','))).status, 200);
+      assertRefused(
+        await asker.call('GET', path + names.join(',')),
+        422,
+        'SEMANTICALLY_INVALID',
+        /101.*100 is the most/,
+      );
     });
 
     it('own what they register', async () => {
@@ -393,6 +419,8 @@ describe('people at the hub', function () {
       assert.equal((await exchange(code, verifier)).body['error'], 'invalid_grant');
       assert.equal(await statusOf(tokens.access_token), 401);
       await people.setDisabled(person.id, false);
+      const revoked = hub.db.selectFrom('revoked_clients').selectAll().where('id', '=', person.id);
+      assert.equal(await revoked.executeTakeFirst(), undefined);
       assert.equal((await agree(authorizeUrl(), typed)).status, 303);
     });
 
@@ -403,6 +431,14 @@ describe('people at the hub', function () {
       assert.equal(await statusOf(tokens.access_token), 401);
       assert.equal((await refresh(tokens.refresh_token)).status, 400);
       assert.equal((await agree(authorizeUrl(), typed)).status, 403);
+    });
+
+    it('end also what was agreed to with the old one and not fetched yet', async () => {
+      const { person, typed } = await newPerson();
+      const { verifier, challenge } = pkcePair();
+      const code = await codeFor(typed, challenge);
+      await people.setPassword(person, 'another password');
+      assert.equal((await exchange(code, verifier)).body['error'], 'invalid_grant');
     });
 
     it('leave neither passwords nor tokens in the database', async () => {
@@ -486,12 +522,54 @@ describe('people at the hub', function () {
       assert.match(page.text, /No terminal waits/);
     });
 
+    it('get nothing once their person was shut out, also when the person is let in again', async () => {
+      const { person, typed } = await newPerson();
+      const [before, during] = [await ask(), await ask()];
+      assert.equal((await letIn(before, typed)).status, 200);
+      assert.equal((await letIn(during, typed)).status, 200);
+      // As when the page was answered at the very moment.
+      await hub.db
+        .updateTable('people')
+        .set({ disabled: true })
+        .where('id', '=', person.id)
+        .execute();
+      assert.equal((await poll(during)).body['error'], 'access_denied');
+      await people.setDisabled(person.id, true);
+      await people.setDisabled(person.id, false);
+      assert.equal((await poll(before)).body['error'], 'invalid_grant');
+    });
+
     it('are not let in without the password', async () => {
       const { typed } = await newPerson();
       const device = await ask();
       assert.equal((await letIn(device, { ...typed, password: 'wrong password' })).status, 403);
       assert.equal((await poll(device)).body['error'], 'authorization_pending');
     });
+  });
+
+  it('are not looked up by a client that may only run endpoints, nor with a token for something else', async () => {
+    const { typed } = await newPerson();
+    const path = `/v2/api/identities?usernames=${typed.username}`;
+    const limited = await hub.person({ endpointOnly: true });
+    assertRefused(await limited.call('GET', path), 403, 'INSUFFICIENT_AUTH_SCOPE');
+    assert.equal((await limited.call('GET', '/v2/oauth2/userinfo')).status, 200);
+    const client = await hub.createClient();
+    const { access_token: token } = await hub.token(client, SEARCH_SCOPE);
+    const searcher = hub.personWith(client.id, token);
+    assertRefused(await searcher.call('GET', path), 403, 'INSUFFICIENT_AUTH_SCOPE');
+  });
+
+  it('leave no code in the log', async () => {
+    await browse(`${hub.url}/v2/web/auth-code?code=a-code-of-somebody`);
+    await browse(`${hub.url}/device?user_code=BCDF-GHJK`);
+    await eventually(() => {
+      assert.ok(logged.some((line) => line.includes('/device')));
+    });
+    const secret = /a-code-of-somebody|BCDF-GHJK/;
+    assert.deepEqual(
+      logged.filter((line) => secret.test(line)),
+      [],
+    );
   });
 
   it('introspects the token of a person for a client', async () => {

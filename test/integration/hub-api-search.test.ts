@@ -152,6 +152,18 @@ describe('search at the hub', function () {
     });
   });
 
+  // A page of long ones would be larger than any memory.
+  it('tells as much of a description as it searches', async () => {
+    const description = `Verbose${' text'.repeat(5000)}`;
+    const id = await registerFunction(owner, { function_name: 'verbose', description });
+    const { results } = await search(owner, { q: 'verbose' });
+    const [result] = results as Json[];
+    assert.equal(String(result?.['description']), description.slice(0, 10_000));
+    const { body } = await owner.call('GET', `/v2/functions/${id}`);
+    assert.equal(body['description'], description);
+    await owner.call('DELETE', `/v2/functions/${id}`);
+  });
+
   it('takes whatever people type', async () => {
     for (const q of [
       `it's`,

@@ -6,7 +6,9 @@ import type { Clock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import type { Logger } from '../../src/base/logger.ts';
 import type { Caller } from '../../src/hub/auth/caller.ts';
+import { FunctionCatalogue } from '../../src/hub/catalogue/function-catalogue.ts';
 import { MEMBERSHIP_TTL_MS, Memberships } from '../../src/hub/groups/memberships.ts';
+import { createAccessControl } from '../../src/hub/groups/sharing-services.ts';
 import { assertRefused, registerEndpoint, registerFunction, TestHub } from './hub-api-support.ts';
 import type { Answer, Json, Person } from './hub-api-support.ts';
 
@@ -99,6 +101,25 @@ describe('sharing at the hub', function () {
     assert.equal((await submit(newcomer, endpoint, fn)).status, 200);
     await act({ remove: [{ identity_id: newcomer.id }] });
     assertRefused(await submit(newcomer, endpoint, fn), 403, 'FUNCTION_ACCESS_FORBIDDEN');
+  });
+
+  it('costs a submission one look at the groups, however many functions are shared', async () => {
+    const ids = await Promise.all(
+      Array.from({ length: 10 }, async () => await registerFunction(owner, { group })),
+    );
+    let queries = 0;
+    const counted = hub.db.withPlugin({
+      transformQuery: ({ node }) => {
+        queries += 1;
+        return node;
+      },
+      transformResult: async ({ result }) => await Promise.resolve(result),
+    });
+    const access = createAccessControl(counted, systemClock);
+    const functions = new FunctionCatalogue(counted, systemClock, 64 * 1024, access);
+    const caller = { id: member.id, tokenKey: 'x', issuer: null, groupsFromClaim: [] } as unknown;
+    assert.equal((await functions.callable(caller as Caller, ids)).size, ids.length);
+    assert.equal(queries, 2);
   });
 
   it('remembers a membership for half a minute, and for one token', async () => {

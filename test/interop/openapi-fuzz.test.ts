@@ -22,7 +22,7 @@ import { FUZZ_EXAMPLES, patienceMs } from '../support/fuzz.ts';
 
 /** The same requests at every run of the suite; `npm run fuzz` takes others. */
 const SEED = process.env['FUZZ_SEED'] ?? '20260301';
-const EXAMPLES = 8;
+const EXAMPLES = 4;
 const REQUEST_TIMEOUT_S = 10;
 /** Share of requests that name an id which exists. */
 const KNOWN_ID_PROBABILITY = 0.6;
@@ -36,6 +36,15 @@ const CHECKS = [
   'negative_data_rejection',
   'ignored_auth',
 ];
+
+/** The routes in parts that take about as long: what the Globus SDKs call, and the hub's own. */
+const PARTS = [
+  { title: 'that other clients know', selection: ['--exclude-path-regex', '^/v1/'] },
+  { title: 'of its own', selection: ['--include-path-regex', '^/v1/'] },
+];
+
+/** How the hub refuses what the document does not allow; 414 is for a path that is too long to be looked at. */
+const REFUSALS = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 428, 429];
 
 interface Ids {
   readonly known: readonly string[];
@@ -55,6 +64,8 @@ function configuration({ known, token, client }: Ids): string {
     '[[operations]]',
     'include-path-regex = "^/v2/oauth2/token"',
     `headers = { Authorization = "${client}" }`,
+    '[checks.negative_data_rejection]',
+    `expected-statuses = ${JSON.stringify(REFUSALS)}`,
   ].join('\n');
 }
 
@@ -73,9 +84,10 @@ async function schemathesis(args: readonly string[]): Promise<{ code: number; te
 }
 
 describe(`the OpenAPI document of the hub (FUZZ_SEED=${SEED})`, function () {
-  this.timeout(patienceMs(180_000, EXAMPLES));
+  this.timeout(patienceMs(240_000, EXAMPLES));
   let hub: TestHub;
   let directory: string;
+  let config: string;
   const failures: unknown[] = [];
   before(async () => {
     const logger: Logger = {
@@ -86,13 +98,7 @@ describe(`the OpenAPI document of the hub (FUZZ_SEED=${SEED})`, function () {
     };
     hub = await TestHub.start({}, logger);
     directory = await mkdtemp(join(tmpdir(), 'outpost-openapi-'));
-  });
-  after(async () => {
-    await rm(directory, { recursive: true, force: true });
-    await hub.stop();
-  });
 
-  it('is kept by the hub at every route', async () => {
     const client = await hub.createClient();
     const { access_token: token } = await hub.token(client);
     const person = hub.personWith(client.id, token);
@@ -110,25 +116,34 @@ describe(`the OpenAPI document of the hub (FUZZ_SEED=${SEED})`, function () {
       ...taskIds,
       String(submitted['task_group_id']),
     ];
-    const config = join(directory, 'schemathesis.toml');
+    config = join(directory, 'schemathesis.toml');
     const basic = basicAuthorization(client.id, client.secret);
     await writeFile(config, configuration({ known, token, client: basic }), { mode: 0o600 });
-
-    const { code, text } = await schemathesis([
-      ...['--config-file', config],
-      ...['run', `${hub.url}/openapi.json`],
-      ...['--checks', CHECKS.join(',')],
-      ...['--phases', 'examples,coverage,fuzzing'],
-      ...['--seed', SEED, '--max-examples', String(FUZZ_EXAMPLES ?? EXAMPLES)],
-      ...['--request-timeout', String(REQUEST_TIMEOUT_S)],
-      ...['--generation-database', 'none', '--warnings', 'off', '--no-color'],
-      '--continue-on-failure',
-    ]);
-
-    assert.equal(code, 0, text);
-    assert.deepEqual(failures, [], 'the hub logged failures of its own');
-    assert.equal((await hub.call('GET', '/v1/health')).status, 200);
   });
+  after(async () => {
+    await rm(directory, { recursive: true, force: true });
+    await hub.stop();
+  });
+
+  for (const { title, selection } of PARTS) {
+    it(`is kept by the hub at every route ${title}`, async () => {
+      const { code, text } = await schemathesis([
+        ...['--config-file', config],
+        ...['run', `${hub.url}/openapi.json`],
+        ...selection,
+        ...['--checks', CHECKS.join(',')],
+        ...['--phases', 'examples,coverage,fuzzing'],
+        ...['--seed', SEED, '--max-examples', String(FUZZ_EXAMPLES ?? EXAMPLES)],
+        ...['--request-timeout', String(REQUEST_TIMEOUT_S)],
+        ...['--generation-database', 'none', '--warnings', 'off', '--no-color'],
+        '--continue-on-failure',
+      ]);
+
+      assert.equal(code, 0, text);
+      assert.deepEqual(failures, [], 'the hub logged failures of its own');
+      assert.equal((await hub.call('GET', '/v1/health')).status, 200);
+    });
+  }
 
   it('names what every route needs of its caller and how it refuses', async () => {
     const { body } = await hub.call('GET', '/openapi.json');

@@ -84,6 +84,8 @@ export interface StackOptions {
   readonly agent?: Readonly<Record<string, string | number>>;
   /** Ports of proxies through which the hub alone reaches the broker and the database. */
   readonly hubThrough?: { readonly amqpPort: number; readonly databasePort: number };
+  /** More variables of the hub. */
+  readonly hub?: Readonly<Record<string, string>>;
   /** Start no agent. */
   readonly hubOnly?: boolean;
 }
@@ -130,6 +132,7 @@ export class Stack {
       OUTPOST_AMQP_MANAGEMENT_URL: services.managementUrl,
       OUTPOST_DATABASE_URL: throughPort(database.databaseUrl, options.hubThrough?.databasePort),
       OUTPOST_HUB_PORT: String(port),
+      ...options.hub,
     };
     const release = async (): Promise<void> => {
       await vhost.delete();

@@ -22,6 +22,7 @@ import type {
 import { packTask, unpackResult } from '../../src/protocol/messages.ts';
 import type { Result } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
+import type { TaskEnvironment } from '../../src/protocol/sharing.ts';
 
 /** How a task was answered. */
 export type Answer =
@@ -38,6 +39,7 @@ export interface TaskOptions {
   readonly kwargs?: string;
   readonly nonce?: string;
   readonly taskId?: string;
+  readonly environment?: TaskEnvironment;
 }
 
 /** The host under test. */
@@ -216,6 +218,7 @@ export class TestHost {
       nonce: options.nonce ?? randomUUID(),
       language,
       ...(options.timeoutMs !== undefined && { timeout_ms: options.timeoutMs }),
+      ...(options.environment !== undefined && { environment: options.environment }),
       ...(options.resultSerializers !== undefined && {
         result_serializers: options.resultSerializers,
       }),

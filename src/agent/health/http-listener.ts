@@ -65,6 +65,10 @@ export class HttpListener {
       },
     );
     this.#server.maxConnections = CONNECTIONS_MAX;
+    // A connection that cannot be accepted (no descriptor is free) must not end the agent.
+    this.#server.on('error', (error) => {
+      options.logger.debug({ reason: errorText(error) }, 'the listener for health and metrics');
+    });
   }
 
   /** Where it listens; undefined while it does not. A port 0 has become the real one. */
@@ -127,11 +131,15 @@ export class HttpListener {
       return;
     }
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
       const onListening = (): void => {
-        this.#server.off('error', reject);
+        this.#server.off('error', onError);
         resolve();
       };
+      const onError = (error: Error): void => {
+        this.#server.off('listening', onListening);
+        reject(error);
+      };
+      this.#server.once('error', onError);
       if ('path' in target) {
         // The socket is made within this call: nobody else can open it even for a moment.
         const before = process.umask(0o177);

@@ -16,7 +16,7 @@ import { readTaskId, taskIdBytes, writeTaskId } from '../../protocol/task-id.ts'
 export const RECORD_HEADER_BYTES = 9;
 
 /** Largest record, in bytes: a frame of FRAME_BYTES_MAX with its meta data, and room. Larger ones are refused. */
-export const RECORD_BYTES_MAX = 128 * 1024 * 1024;
+export const RECORD_BYTES_MAX = 320 * 1024 * 1024;
 
 /** Bytes that a scan may checksum while it looks for the next whole record behind damage; bounds the start-up time. */
 const RESYNC_BYTES_MAX = 256 * 1024 * 1024;

@@ -8,6 +8,7 @@ import { Counter, Histogram } from 'prom-client';
 import type { Registry } from 'prom-client';
 
 import type { Clock } from '../../base/clock.ts';
+import type { TaskFailureCode } from '../../protocol/host-frames.ts';
 import type { Language } from '../../protocol/serialization.ts';
 import type { TaskObserver } from '../task-observer.ts';
 
@@ -21,6 +22,30 @@ const BUCKETS_S = [
 /** States of a task that are counted. */
 const STATES = ['received', 'succeeded', 'failed', 'restarted', 'confirmed'] as const;
 const STAGES = ['wait', 'run', 'confirm'] as const;
+
+/** Every code that there is: one that a worker host invents must not become a time series of its own (I6). */
+const CODES: ReadonlySet<string> = new Set(
+  Object.keys({
+    TASK_TIMED_OUT: true,
+    TASK_CANCELLED: true,
+    WORKER_EXITED: true,
+    WORKER_KILLED_OOM: true,
+    WORKER_UNRESPONSIVE: true,
+    WORKER_PROTOCOL_FAULT: true,
+    WORKER_START_FAILED: true,
+    AGENT_RESTARTED: true,
+    AGENT_STOPPED: true,
+    ENVELOPE_INVALID: true,
+    FUNCTION_NOT_ALLOWED: true,
+    SERIALIZER_NOT_ALLOWED: true,
+    LANGUAGE_NOT_AVAILABLE: true,
+    ENVIRONMENT_NOT_AVAILABLE: true,
+    RESULT_UNREADABLE: true,
+    RESULT_UNDELIVERABLE: true,
+    RESULT_NOT_KEPT: true,
+    MaxResultSizeExceeded: true,
+  } satisfies Record<TaskFailureCode, true>),
+);
 
 /** Registers the metrics of tasks, and returns who keeps them. */
 export function taskMetrics(registry: Registry, clock: Clock): TaskObserver {
@@ -67,7 +92,7 @@ export function taskMetrics(registry: Registry, clock: Clock): TaskObserver {
       }
       tasks.inc({ state: failed ? 'failed' : 'succeeded', language });
       if (failed) {
-        failures.inc({ code: failure?.code ?? 'function', language });
+        failures.inc({ code: causeOf(failure?.code), language });
       }
       // A task that was refused never ran; of a recovered one it is not known when it came.
       if (task.begunAtMs > 0) {
@@ -84,4 +109,11 @@ export function taskMetrics(registry: Registry, clock: Clock): TaskObserver {
       }
     },
   };
+}
+
+function causeOf(code: string | undefined): string {
+  if (code === undefined) {
+    return 'function';
+  }
+  return CODES.has(code) ? code : 'other';
 }

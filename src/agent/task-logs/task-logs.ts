@@ -117,7 +117,8 @@ export class TaskLogs implements TaskObserver {
 
   #note(end: TaskEnd): void {
     const entry = entryOf(end, this.#options.clock);
-    const bytes = ENTRY_BYTES + (entry.stdout?.length ?? 0) + (entry.stderr?.length ?? 0);
+    const texts = [entry.message, entry.stdout, entry.stderr];
+    const bytes = texts.reduce((sum, text) => sum + (text?.length ?? 0), ENTRY_BYTES);
     if (this.#pendingBytes + bytes > PENDING_BYTES_MAX) {
       this.#drop(1, 'the disk is too slow for what tasks print');
       return;

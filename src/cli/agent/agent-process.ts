@@ -15,6 +15,7 @@ import { readRegistration, writeRegistration } from '../../config/endpoint-direc
 import { parseListenAddress } from '../../config/listen-address.ts';
 import { workerBaseEnvironment } from '../../config/process-context.ts';
 import { workerSocketDirectory } from '../../config/service-environment.ts';
+import { offeredTypes } from '../../protocol/environments.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { tokenSource } from './hub-access.ts';
 import { watchTerminal } from './lost-terminal.ts';
@@ -95,6 +96,7 @@ function agentOptions(run: AgentProcessOptions): AgentOptions {
     batchScheduler,
     ...rest
   } = config;
+  const types = offeredTypes(config.environments.rules);
   const { metricsListen, taskLogsDays, taskLogsBytesMax, shareWithoutIsolation, ...same } = rest;
   return {
     ...same,
@@ -135,6 +137,7 @@ function agentOptions(run: AgentProcessOptions): AgentOptions {
       // The hub lets an endpoint be shared only when functions are kept apart from its credentials, or its operator says so.
       isolation: config.workerHost === 'unit' ? 'unit' : 'user',
       ...(shareWithoutIsolation && { share_without_isolation: true }),
+      ...(types.length > 0 && { environment_types: types }),
     },
     baseEnvironment: workerBaseEnvironment(environment),
     workerSocketDirectory: workerSocketDirectory(environment),

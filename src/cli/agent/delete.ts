@@ -11,7 +11,7 @@ import { printJson, printLine, printNote } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { commandHubClient } from './hub-access.ts';
-import { refuseWhenRunning } from './presence.ts';
+import { refuseElsewhere, refuseWhenRunning } from './presence.ts';
 import { stopEndpoint } from './stop-endpoint.ts';
 
 const STOP_LIMIT_MS = 120_000;
@@ -31,6 +31,7 @@ export const deleteEndpoint = defineCommand(
     const { directory } = context;
     if (!argv.force) {
       await refuseWhenRunning(directory);
+      await refuseElsewhere(directory);
     }
     if (!argv.yes && !(await confirmed(directory.path))) {
       printNote('Nothing was deleted.');

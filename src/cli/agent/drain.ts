@@ -6,12 +6,10 @@ import { defineCommand } from '../command-line.ts';
 import { durationText, printJson, printLine, printNote } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
-import { requestMode, runningText, withReason } from './mode-request.ts';
-import { askAgent } from './presence.ts';
+import { askMode, requestMode, runningText, withReason } from './mode-request.ts';
 
 /** One question to the agent waits for so long; between two, progress is shown. */
 const WAIT_MS = 2_000;
-const ANSWER_LIMIT_MS = 10_000;
 
 /** Has an endpoint hand back what has not begun, and waits until nothing runs. */
 export const drain = defineCommand(
@@ -73,8 +71,7 @@ async function waitUntilDrained(
         { details: { mode: reply.mode.state, running: reply.tasks.running } },
       );
     }
-    const params = { wait_ms: Math.min(WAIT_MS, leftMs) };
-    reply = (await askAgent(context, 'mode', ANSWER_LIMIT_MS, params)) as ModeReply;
+    reply = await askMode(context, reply, Math.min(WAIT_MS, leftMs));
     const { state } = reply.mode;
     const text = `Draining: ${runningText(reply.tasks.running)} …`;
     if (state === 'draining' && text !== noted) {

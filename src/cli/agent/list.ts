@@ -36,6 +36,7 @@ export const list = defineCommand(
       { title: 'NAME', value: ({ name }) => name },
       { title: 'ID', value: ({ endpoint_id: id }) => id ?? '-' },
       { title: 'STATE', value: stateText },
+      { title: 'HOST', value: ({ host }) => host ?? '-' },
       { title: 'PID', value: ({ pid }) => pid?.toString() ?? '-', align: 'right' },
       {
         title: 'SINCE',

@@ -68,14 +68,24 @@ export function isWanted(line: string, { level, sinceMs }: LogFilter): boolean {
   return isImportant && (sinceMs === undefined || timeOf(entry) >= sinceMs);
 }
 
+/** Control characters but tab and line feed. */
+// eslint-disable-next-line no-control-regex -- control characters are what is replaced
+const STEERING = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g;
+
 const STANDARD_FIELDS: ReadonlySet<string> = new Set(['level', 'time', 'pid', 'msg', 'err']);
 
-/** A line of the log as text for people; a line that is no JSON as it is. */
+/**
+ * A line of the log as text for people; a line that is no JSON as it is. Some of it comes from tasks: nothing in it can steer the
+ * terminal, or pass for a line of its own.
+ */
 export function formatLogLine(line: string): string {
   const entry = parseEntry(line);
-  if (entry === undefined) {
-    return line;
-  }
+  return (entry === undefined ? line : entryText(entry))
+    .replaceAll(STEERING, ' ')
+    .replaceAll('\n', '\n    ');
+}
+
+function entryText(entry: Readonly<Record<string, unknown>>): string {
   const time = timeOf(entry);
   const fields = Object.entries(entry)
     .filter(([name]) => !STANDARD_FIELDS.has(name))

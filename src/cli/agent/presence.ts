@@ -48,6 +48,14 @@ export async function refuseWhenRunning(directory: EndpointDirectory): Promise<v
   }
 }
 
+/** Refuses what must not be done to an agent that may run on another host. @throws ConflictError PRECONDITION_FAILED. */
+export async function refuseElsewhere(directory: EndpointDirectory): Promise<void> {
+  const presence = await findPresence(directory);
+  if (presence.kind === 'elsewhere') {
+    throw runsElsewhere(directory, presence.holder);
+  }
+}
+
 /** Refuses what needs a running agent. @throws ConflictError NOT_RUNNING. */
 export async function requireRunning(directory: EndpointDirectory): Promise<void> {
   const presence = await findPresence(directory);

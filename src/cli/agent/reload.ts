@@ -4,7 +4,8 @@ import { ConfigError } from '../../base/errors.ts';
 import { defineCommand } from '../command-line.ts';
 import { printFields, printJson, printLine } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
-import { askAgent, requireRunning } from './presence.ts';
+import { askAgent, findPresence, requireRunning } from './presence.ts';
+import { userName } from './user-name.ts';
 
 const RELOAD_LIMIT_MS = 30_000;
 
@@ -14,6 +15,22 @@ export const reload = defineCommand(
   async (argv) => {
     const context = await openEndpoint(argv.name);
     const { name } = context.directory;
+    const presence = await findPresence(context.directory);
+    if (presence.kind === 'elsewhere') {
+      const { outcomeElsewhere, reachElsewhere, tellElsewhere } = await import('./elsewhere.ts');
+      const there = await reachElsewhere(context, presence.holder);
+      const words = { by: userName() };
+      await outcomeElsewhere(there, await tellElsewhere(there, 'reload', words));
+      const { host } = presence.holder;
+      if (argv.json) {
+        printJson({ name, ok: true, host });
+      } else {
+        printLine(
+          `Endpoint ${name} on ${host} has read its settings again; what has changed stands in its log.`,
+        );
+      }
+      return 0;
+    }
     await requireRunning(context.directory);
     const report = (await askAgent(context, 'reload', RELOAD_LIMIT_MS)) as ReloadReport;
     if (!report.ok) {

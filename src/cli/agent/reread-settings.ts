@@ -4,10 +4,12 @@
  * What is applied becomes what the agent runs with; what waits for the next start is told each time until then.
  */
 import type { LiveSettings, SettingChange, SettingsReading } from '../../agent/live-settings.ts';
+import { ConfigError } from '../../base/errors.ts';
 import type { LogControl } from '../../base/logger.ts';
 import type { AgentConfig, ResolvedAgentConfig } from '../../config/agent-config.ts';
 import { diffAgentConfigs } from '../../config/config-diff.ts';
 import type { ConfigChange } from '../../config/config-diff.ts';
+import { readTextFile } from '../../config/config-sources.ts';
 import type { Credentials } from '../../config/credentials.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
@@ -25,7 +27,12 @@ export interface StartedWith {
 export function settingsReader(started: StartedWith): () => Promise<SettingsReading> {
   const { context, flags, credentials, logControl } = started;
   let running = started.resolved;
+  const { configPath } = context.directory;
+  const hadSettings = hasSettings(configPath);
   return async () => {
+    if (hadSettings && !hasSettings(configPath)) {
+      throw settingsGone(configPath);
+    }
     const next = await loadAgentConfig(context.directory, context.environment, flags);
     // One that cannot be used is told now, and not when the token has run out.
     await credentials.clientSecret();
@@ -41,6 +48,22 @@ export function settingsReader(started: StartedWith): () => Promise<SettingsRead
       restartNeeded: restartNeeded.map(shown),
     };
   };
+}
+
+function hasSettings(path: string): boolean {
+  return (readTextFile(path) ?? '').trim() !== '';
+}
+
+/** Whoever writes it anew in place has it empty for a moment, and defaults would lift allowed_functions and the like. */
+function settingsGone(path: string): ConfigError {
+  return new ConfigError('The settings cannot be read again', [
+    {
+      key: 'config.yaml',
+      source: path,
+      expected:
+        'to be there and not empty, as it was when the agent started; write {} for nothing but defaults',
+    },
+  ]);
 }
 
 /** The settings that a running agent takes over. */

@@ -128,7 +128,7 @@ async function lookAtOtherHost(context: EndpointContext, takeover: boolean): Pro
   const { name } = directory;
   const { holder } = presence;
   const lease = await lookElsewhere(context, holder);
-  const text = elsewhereText(name, holder, lease);
+  const text = elsewhereText(holder, lease);
   if (!takeover && lease !== undefined && isHolder(lease, holder)) {
     throw new ConflictError(
       'ALREADY_RUNNING',
@@ -137,7 +137,7 @@ async function lookAtOtherHost(context: EndpointContext, takeover: boolean): Pro
       { details: { host: holder.host, pid: holder.pid, since: holder.since } },
     );
   }
-  printNote(`Note: it was ${text}`);
+  printNote(`Note: it was ${text}.`);
 }
 
 /** The agent would try for ever, since a certificate can be renewed; whoever waits at a terminal wants to know. */

@@ -4,7 +4,7 @@
  *   lock            control socket     state
  *   absent          –                  stopped
  *   holder is gone  –                  stale (the agent ended without cleaning up; the next start goes on from its journal)
- *   other host      –                  elsewhere
+ *   other host      –                  elsewhere, and what the hub says of it; stale when its lease was given back
  *   held            answers            what it says: online, offline, starting, draining
  *   held            absent, no id yet  starting
  *   held            silent             unresponsive
@@ -16,6 +16,7 @@ import { readRegistration } from '../../config/endpoint-directory.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { readMode } from './mode-file.ts';
 import { askAgent, findPresence } from './presence.ts';
+import type { ElsewhereView, SeenElsewhere } from './status-elsewhere.ts';
 
 /** States of an endpoint as commands show them. */
 export type EndpointState =
@@ -32,8 +33,9 @@ export type EndpointState =
 export interface TaskCounts {
   readonly running: number;
   readonly waiting: number;
-  readonly done: number;
-  readonly failed: number;
+  /** Since its start; null when only the hub could be asked. */
+  readonly done: number | null;
+  readonly failed: number | null;
 }
 
 /** The document of `agent status --json`. Fields that only a running agent knows are null otherwise. */
@@ -60,6 +62,8 @@ export interface StatusDocument {
   /** Connections to the broker: the one for tasks and the one for results. */
   readonly sessions: Readonly<Record<string, unknown>> | null;
   readonly lease_epoch: number | null;
+  /** Of an endpoint that was started on another host: what the hub says of it, when it can be asked. */
+  readonly elsewhere: ElsewhereView | null;
   /** Loops of the agent that had work and made no progress, since its start; each was started again. */
   readonly stalls: readonly unknown[];
   /** What is done by the clock: name, schedule, last_run, outcome, detail, running, next_run. */
@@ -100,7 +104,9 @@ export async function readStatus(context: EndpointContext): Promise<StatusDocume
     return { ...held, state: 'stale', pid: null, reason };
   }
   if (presence.kind === 'elsewhere') {
-    return { ...held, state: 'elsewhere', reason: `it runs on ${holder.host}; ask there` };
+    // Only now: `status` and `list` are quick where nothing runs elsewhere.
+    const { seeElsewhere } = await import('./status-elsewhere.ts');
+    return fromHub(held, await seeElsewhere(context, holder));
   }
   try {
     const reply = await askAgent(context, 'status', STATUS_LIMIT_MS);
@@ -133,6 +139,7 @@ const NOT_RUNNING: StatusDocument = {
   journal: null,
   sessions: null,
   lease_epoch: null,
+  elsewhere: null,
   stalls: [],
   jobs: [],
   reload: null,
@@ -140,6 +147,25 @@ const NOT_RUNNING: StatusDocument = {
   cpu_seconds: null,
   rss_bytes: null,
 };
+
+function fromHub(held: StatusDocument, { reason, atHub }: SeenElsewhere): StatusDocument {
+  if (atHub === undefined) {
+    return { ...held, state: 'elsewhere', reason };
+  }
+  const { view, epoch, mode, tasks } = atHub;
+  if (view.lease === 'released') {
+    return { ...held, state: 'stale', pid: null, reason, elsewhere: view };
+  }
+  return {
+    ...held,
+    state: 'elsewhere',
+    reason,
+    elsewhere: view,
+    lease_epoch: epoch,
+    mode: modeReported(mode) ?? held.mode,
+    tasks: tasks === undefined ? null : { ...tasks, done: null, failed: null },
+  };
+}
 
 // The agent that answers may be of another version than this command, so every field is looked at before it is believed.
 function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
@@ -168,7 +194,7 @@ function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
     sessions: fieldsOf(agent['sessions']),
     lease_epoch: numberOf(agent['lease_epoch']) ?? base.lease_epoch,
     stalls: Array.isArray(agent['stalls']) ? (agent['stalls'] as unknown[]) : [],
-    mode: modeOf(agent['mode']) ?? base.mode,
+    mode: modeReported(agent['mode']) ?? base.mode,
     jobs: Array.isArray(agent['jobs']) ? (agent['jobs'] as unknown[]) : [],
     reload:
       agent['reload'] === null || agent['reload'] === undefined ? null : fieldsOf(agent['reload']),
@@ -188,7 +214,8 @@ export function stateText({ state, mode }: Pick<StatusDocument, 'state' | 'mode'
   return mode.state === 'running' || state === mode.state ? state : `${state}, ${mode.state}`;
 }
 
-function modeOf(value: unknown): ModeDocument | undefined {
+/** A mode as an agent reports it. */
+export function modeReported(value: unknown): ModeDocument | undefined {
   const { state, since, by, reason } = fieldsOf(value);
   return typeof state === 'string'
     ? {

@@ -3,7 +3,7 @@ import { defineCommand } from '../command-line.ts';
 import { bytesText, durationText, printFields, printJson, timeText } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
 import { fieldsOf, readStatus, stateText } from './status-document.ts';
-import type { StatusDocument } from './status-document.ts';
+import type { StatusDocument, TaskCounts } from './status-document.ts';
 import { jobTexts, modeText, reloadText } from './status-texts.ts';
 
 /** Shows what an endpoint does. */
@@ -20,6 +20,9 @@ export const status = defineCommand(
   },
 );
 
+const FULL =
+  ', FULL: running tasks go on, and no new tasks are taken until there is room. Free space on its disk, or raise journal_bytes_max';
+
 function statusFields(document: StatusDocument): (readonly [string, string | undefined])[] {
   const { tasks, workers, since, reason, journal } = document;
   return [
@@ -31,12 +34,7 @@ function statusFields(document: StatusDocument): (readonly [string, string | und
     ['Process', document.pid === null ? undefined : `${document.pid} on ${document.host ?? '?'}`],
     ['Hub', document.hub_url ?? undefined],
     ...document.notices.map((notice): [string, string] => ['Warning', notice]),
-    [
-      'Tasks',
-      tasks === null
-        ? undefined
-        : `${tasks.running} running, ${tasks.waiting} waiting, ${tasks.done} done, ${tasks.failed} failed`,
-    ],
+    ['Tasks', tasks === null ? undefined : tasksText(tasks)],
     ['Workers', workers === null ? undefined : countsText(workers)],
     ...Object.entries(document.degraded).map(([language, why]): [string, string] => [
       'Degraded',
@@ -57,6 +55,11 @@ function statusFields(document: StatusDocument): (readonly [string, string | und
   ];
 }
 
+function tasksText({ running, waiting, done, failed }: TaskCounts): string {
+  const ended = done === null || failed === null ? '' : `, ${done} done, ${failed} failed`;
+  return `${running} running, ${waiting} waiting${ended}`;
+}
+
 function countsText(counts: Readonly<Record<string, number>>): string {
   return Object.entries(counts)
     .map(([language, count]) => `${count} ${language}`)
@@ -68,7 +71,7 @@ function journalText(journal: Readonly<Record<string, unknown>>): string | undef
   if (typeof liveCount !== 'number' || typeof bytes !== 'number') {
     return undefined;
   }
-  return `${liveCount} open tasks, ${bytesText(bytes)}${full === true ? ', FULL' : ''}`;
+  return `${liveCount} open tasks, ${bytesText(bytes)}${full === true ? FULL : ''}`;
 }
 
 function stallsText(stalls: readonly unknown[]): string | undefined {

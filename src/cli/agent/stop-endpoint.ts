@@ -1,11 +1,11 @@
 /**
  * Stopping an endpoint, for `agent stop`, `restart` and `delete`: a signal to the process that the lock names, then waiting
- * until that process is gone. Ctrl-C while waiting sends the next signal of the agent's ladder (cancel what runs, then exit).
+ * until that process is gone. One on another host of a shared home is stopped through the hub (stop-elsewhere.ts). Ctrl-C while waiting sends the next signal of the agent's ladder (cancel what runs, then exit).
  */
 import { sleep, systemClock } from '../../base/clock.ts';
 import { ConflictError, UnavailableError, errorCode, errorText } from '../../base/errors.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
-import { askAgent, findPresence, runsElsewhere } from './presence.ts';
+import { askAgent, findPresence } from './presence.ts';
 import type { AgentHolder } from './presence.ts';
 import { fieldsOf } from './status-document.ts';
 
@@ -13,6 +13,8 @@ import { fieldsOf } from './status-document.ts';
 export interface StopOutcome {
   readonly wasRunning: boolean;
   readonly pid?: number;
+  /** Where it ran, when that was another host. */
+  readonly host?: string;
   readonly tookMs: number;
 }
 
@@ -28,7 +30,11 @@ export async function stopEndpoint(
 ): Promise<StopOutcome> {
   const presence = await findPresence(context.directory);
   if (presence.kind === 'elsewhere') {
-    throw runsElsewhere(context.directory, presence.holder);
+    const { stopElsewhere } = await import('./stop-elsewhere.ts');
+    const { pid, host } = presence.holder;
+    const elsewhereMs = systemClock.monotonicMs();
+    const wasRunning = await stopElsewhere(context, presence.holder, timeoutMs, note);
+    return { wasRunning, pid, host, tookMs: systemClock.monotonicMs() - elsewhereMs };
   }
   if (presence.kind !== 'running') {
     return { wasRunning: false, tookMs: 0 };

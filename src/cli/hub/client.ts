@@ -14,6 +14,11 @@ export const client = defineGroup([
     load: async () => (await import('./client-list.ts')).clientList,
   },
   {
+    command: 'rotate <client>',
+    summary: 'Give a client, by id or name, a new secret; the old one is refused from then on',
+    load: async () => (await import('./client-rotate.ts')).clientRotate,
+  },
+  {
     command: 'delete <client>',
     summary: 'Delete a client, by id or name, and with it its tokens',
     load: async () => (await import('./client-delete.ts')).clientDelete,

@@ -7,6 +7,7 @@ import type { Group } from '../../hub/groups/group-registry.ts';
 import { changeMemberships } from '../../hub/groups/membership-changes.ts';
 import type { MembershipChange } from '../../hub/groups/membership-changes.ts';
 import { GROUP_ROLES } from '../../protocol/sharing.ts';
+import type { GroupRole } from '../../protocol/sharing.ts';
 import { defineCommand } from '../command-line.ts';
 import type { CommonArguments } from '../command-line.ts';
 import { printJson, printLine } from '../output.ts';
@@ -14,6 +15,9 @@ import { findGroup, findIdentities, groupRegistry } from './group-argument.ts';
 import type { NamedIdentity } from './group-argument.ts';
 import { withHubDatabase } from './hub-database.ts';
 import { withEnvFile } from './hub-environment.ts';
+
+/** What somebody is who is added without a word about it. */
+const DEFAULT_ROLE: GroupRole = 'member';
 
 interface MemberArguments extends CommonArguments {
   readonly envFile: string | undefined;
@@ -66,7 +70,7 @@ export const groupAdd = defineCommand(
   (parser) =>
     withMembers(parser).option('role', {
       choices: GROUP_ROLES,
-      default: 'member',
+      default: DEFAULT_ROLE,
       describe: 'member, manager (also adds and removes) or admin (also everything else)',
     }),
   async (argv) => {

@@ -33,6 +33,7 @@ export function hubSettings(config: HubConfig, services: HubServiceUrls): HubSet
     ...(config.tls === undefined ? {} : { tls: config.tls }),
     ...(config.issuers === undefined ? {} : { issuers: config.issuers }),
     limits: config.limits,
+    blobs: config.blobs,
     retentionMs: config.retentionMs,
     taskTtlMs: config.taskTtlMs,
     lostAfterMs: config.lostAfterMs,

@@ -83,7 +83,26 @@ export class ClientRegistry {
     return rows.map(toClient);
   }
 
-  /** Deletes a client by id or name, and with it its tokens. Returns what was deleted. */
+  /** Gives a client, by id or name, a new secret and ends its tokens; its rights at the broker stay. */
+  async renewSecret(idOrName: string): Promise<CreatedClient | undefined> {
+    const secret = randomBytes(32).toString('base64url');
+    const hash = await hashSecret(secret);
+    return await this.#db.transaction().execute(async (transaction) => {
+      const row = await transaction
+        .updateTable('clients')
+        .set({ secret_hash: hash })
+        .where((eb) => eb.or([eb(eb.cast('id', 'text'), '=', idOrName), eb('name', '=', idOrName)]))
+        .returning(['id', 'name', 'endpoint_only', 'created_at'])
+        .executeTakeFirst();
+      if (row === undefined) {
+        return undefined;
+      }
+      await transaction.deleteFrom('access_tokens').where('client_id', '=', row.id).execute();
+      return { ...toClient(row), secret };
+    });
+  }
+
+  /** Deletes a client by id or name, and with it its tokens and memberships. Returns what was deleted. */
   async delete(idOrName: string): Promise<Client | undefined> {
     return await this.#db.transaction().execute(async (transaction) => {
       const row = await transaction
@@ -94,6 +113,8 @@ export class ClientRegistry {
       if (row === undefined) {
         return undefined;
       }
+      // A group is not left with an admin that is nobody.
+      await transaction.deleteFrom('group_members').where('identity_id', '=', row.id).execute();
       // A hub takes its rights at the broker away; none need run now.
       await transaction
         .insertInto('revoked_clients')

@@ -168,6 +168,9 @@ export class DeviceCodes {
       }
       await ours.execute();
       const personId = row.person_id;
+      if (!(await isWelcome(transaction, personId))) {
+        return 'denied';
+      }
       const loginId = await this.#logins.begin(transaction, personId, appId);
       const tokens = await this.#logins.issue(transaction, loginId, grantedScopes(row.scope));
       return { tokens, personId, nonce: null };
@@ -196,6 +199,17 @@ export class DeviceCodes {
         return outcome;
     }
   }
+}
+
+/** Whoever let the device in may have been shut out since. */
+async function isWelcome(db: Kysely<HubDatabase>, personId: string): Promise<boolean> {
+  const person = await db
+    .selectFrom('people')
+    .select('id')
+    .where('id', '=', personId)
+    .where('disabled', '=', false)
+    .executeTakeFirst();
+  return person !== undefined;
 }
 
 function hyphenated(userCode: string): string {

@@ -9,14 +9,14 @@ import { createRemoteJWKSet, customFetch, decodeJwt, errors, jwtVerify } from 'j
 import type { JWTPayload, RemoteJWKSet } from 'jose';
 
 import type { Clock } from '../../base/clock.ts';
-import { UnavailableError, errorText } from '../../base/errors.ts';
+import { ConflictError, UnavailableError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { HttpTransport } from '../../transport/http/http-transport.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import { HubError } from '../hub-error.ts';
 import type { Caller } from './caller.ts';
 import { tokenHash } from './opaque-token.ts';
-import type { PeopleRegistry } from './people.ts';
+import type { ForeignIdentity, PeopleRegistry, Person } from './people.ts';
 import { ALL_SCOPES } from './scopes.ts';
 
 /** An issuer that is trusted to say who people are. */
@@ -105,10 +105,11 @@ export class ExternalIssuers {
       return undefined;
     }
     const claims = await this.#verified(issuer, token);
-    if (claims?.sub === undefined || claims.exp === undefined) {
+    const subject = textOf(claims?.sub);
+    if (claims?.exp === undefined || subject === undefined) {
       return undefined;
     }
-    const caller = await this.#callerFrom(issuer, claims, claims.sub, tokenKey);
+    const caller = await this.#callerFrom(issuer, claims, subject, tokenKey);
     if (caller !== undefined) {
       const expiresAtMs = (claims.exp + CLOCK_TOLERANCE_S) * 1000;
       this.#found.set(tokenKey, { caller, expiresAtMs });
@@ -174,7 +175,7 @@ export class ExternalIssuers {
         `the token of ${issuer.issuer} has no claim ${issuer.usernameClaim} with a name in it; ask the administrator of the hub to name another claim, or that of the issuer to add it`,
       );
     }
-    const person = await this.#options.people.recognise({
+    const person = await this.#recognised({
       issuer: issuer.issuer,
       subject,
       username: qualified(claimed, issuer.domain),
@@ -197,6 +198,22 @@ export class ExternalIssuers {
       scopes: ALL_SCOPES,
       tokenKey,
     };
+  }
+
+  async #recognised(identity: ForeignIdentity): Promise<Person> {
+    try {
+      return await this.#options.people.recognise(identity);
+    } catch (error) {
+      if (error instanceof ConflictError) {
+        throw new HubError(
+          409,
+          'RESOURCE_CONFLICT',
+          `${error.message} Whoever had the name before keeps it until they sign in under another one; ask the administrator of the issuer`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }
   }
 
   async #keySet(issuer: ExternalIssuer): Promise<RemoteJWKSet> {

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto';
 
-import type { Kysely, Selectable } from 'kysely';
+import type { Kysely, Selectable, Transaction } from 'kysely';
 
 import { ConflictError, ProtocolError } from '../../base/errors.ts';
 import { isUniqueViolation } from '../db/postgres-errors.ts';
@@ -139,13 +139,17 @@ export class PeopleRegistry {
         .returning('id')
         .executeTakeFirst();
       if (row !== undefined && isDisabled) {
-        await transaction.deleteFrom('logins').where('person_id', '=', id).execute();
+        await endLogins(transaction, id);
         // A hub takes the person's rights at the broker away, as it does for a client that was deleted; none need run now.
         await transaction
           .insertInto('revoked_clients')
           .values({ id })
           .onConflict((conflict) => conflict.doNothing())
           .execute();
+      }
+      if (!isDisabled) {
+        // What no hub has got round to must not hit who is let in again.
+        await transaction.deleteFrom('revoked_clients').where('id', '=', id).execute();
       }
       return row !== undefined;
     });
@@ -167,7 +171,7 @@ export class PeopleRegistry {
         .set({ password_hash: hash })
         .where('id', '=', person.id)
         .execute();
-      await transaction.deleteFrom('logins').where('person_id', '=', person.id).execute();
+      await endLogins(transaction, person.id);
     });
   }
 
@@ -190,15 +194,10 @@ export class PeopleRegistry {
 
   /** The person whom another issuer vouches for; made the first time, and kept as the issuer describes them. */
   async recognise(identity: ForeignIdentity): Promise<Person> {
-    const { issuer, subject, username, name, email } = identity;
-    const known = await this.#db
-      .selectFrom('people')
-      .selectAll()
-      .where('issuer', '=', issuer)
-      .where('subject', '=', subject)
-      .executeTakeFirst();
-    if (known?.username === username && known.name === name && known.email === email) {
-      return toPerson(known);
+    const { issuer, username, name, email } = identity;
+    const known = await this.#asDescribed(identity);
+    if (known !== undefined) {
+      return known;
     }
     try {
       const row = await this.#db
@@ -211,15 +210,40 @@ export class PeopleRegistry {
         .executeTakeFirstOrThrow();
       return toPerson(row);
     } catch (error) {
-      if (isUniqueViolation(error)) {
-        throw new ConflictError(
-          'PRECONDITION_FAILED',
-          `${issuer} calls two people ${username}; the claim that usernames are taken from must be unique.`,
-          { cause: error },
-        );
+      if (!isUniqueViolation(error)) {
+        throw error;
       }
-      throw error;
+      // Two requests at first sight: the index of usernames may be the first to see that the other one made the row.
+      const made = await this.#asDescribed(identity);
+      if (made !== undefined) {
+        return made;
+      }
+      throw new ConflictError(
+        'PRECONDITION_FAILED',
+        `${issuer} calls two people ${username}; the claim that usernames are taken from must be unique.`,
+        { cause: error },
+      );
     }
+  }
+
+  async #asDescribed(identity: ForeignIdentity): Promise<Person | undefined> {
+    const { issuer, subject, username, name, email } = identity;
+    const row = await this.#db
+      .selectFrom('people')
+      .selectAll()
+      .where('issuer', '=', issuer)
+      .where('subject', '=', subject)
+      .executeTakeFirst();
+    return row?.username === username && row.name === name && row.email === email
+      ? toPerson(row)
+      : undefined;
+  }
+}
+
+/** Ends every login of a person, and those that were agreed to and that nobody has fetched yet. */
+async function endLogins(transaction: Transaction<HubDatabase>, personId: string): Promise<void> {
+  for (const table of ['logins', 'authorization_codes', 'device_codes'] as const) {
+    await transaction.deleteFrom(table).where('person_id', '=', personId).execute();
   }
 }
 

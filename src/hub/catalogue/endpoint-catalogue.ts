@@ -78,7 +78,9 @@ export class EndpointCatalogue {
     }
     const access = toAccess(await this.#read(id));
     this.#access.set(id, access);
-    await this.#requireAccess(caller, access);
+    if (!(await this.#control.admits(caller, access))) {
+      throw await this.#control.refusal(caller, access);
+    }
     return access;
   }
 

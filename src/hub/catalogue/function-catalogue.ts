@@ -166,7 +166,7 @@ export class FunctionCatalogue {
     }
     const unknown = ids.filter((id) => !found.has(id));
     for (const callable of unknown.length === 0 ? [] : await this.#read(unknown)) {
-      if (!(await this.#access.allows(caller, callable, 'now'))) {
+      if (!(await this.#access.admits(caller, callable))) {
         throw await this.#access.refusal(caller, callable);
       }
       this.#callable.set(callable.id, callable);
@@ -225,7 +225,7 @@ export class FunctionCatalogue {
       throw new HubError(
         413,
         'FUNCTION_TOO_LARGE',
-        `the function has ${bytes} bytes, more than the ${this.#codeBytesMax} allowed; move data out of it and pass it as an argument`,
+        `the function has ${bytes} bytes, more than the ${this.#codeBytesMax} allowed (OUTPOST_HUB_FUNCTION_BYTES_MAX); move data out of it and pass it as an argument`,
       );
     }
     try {

@@ -43,13 +43,22 @@ export interface DatabaseOptions {
 /** An open database, for those who need not know what it is made with. */
 export type OpenDatabase = Kysely<HubDatabase>;
 
+/** How databases that are open were opened, for migrations: these take as long as they take. */
+const OPENED = new WeakMap<Kysely<HubDatabase>, DatabaseOptions>();
+
 /** Opens a pool; connects lazily. `destroy()` of what is returned closes it. */
 export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
+  const db = openPool(options, true);
+  OPENED.set(db, options);
+  return db;
+}
+
+function openPool(options: DatabaseOptions, isBounded: boolean): Kysely<HubDatabase> {
   const pool = new pg.Pool({
     ...connectionTo(options.url, options.ca),
     max: POOL_CONNECTIONS_MAX,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
+    ...(isBounded ? { statement_timeout: STATEMENT_TIMEOUT_MS } : { keepAlive: true }),
     application_name: 'outpost-hub',
   });
   // An idle connection that breaks is replaced at the next query; without a listener it would end the process.
@@ -61,7 +70,9 @@ export function openDatabase(options: DatabaseOptions): Kysely<HubDatabase> {
     client.on('error', (error) => {
       options.logger.debug({ err: error }, 'a database connection broke');
     });
-    boundAnswers(client, options.answerMs ?? ANSWER_MS_MAX);
+    if (isBounded) {
+      boundAnswers(client, options.answerMs ?? ANSWER_MS_MAX);
+    }
   });
   return new Kysely<HubDatabase>({ dialect: new PostgresDialect({ pool }) });
 }
@@ -124,15 +135,37 @@ export async function checkDatabase(db: Kysely<HubDatabase>, url: string): Promi
 }
 
 /**
- * Applies what is missing and returns the names of what was applied.
+ * Applies what is missing and returns the names of what was applied. It takes minutes where a table of many rows is written anew,
+ * and has connections of its own, for which the bounds of openDatabase do not hold.
  *
  * @throws ConflictError PRECONDITION_FAILED when the database was made by a newer version or a migration fails.
  */
 export async function migrateDatabase(db: Kysely<HubDatabase>): Promise<string[]> {
+  const options = OPENED.get(db);
+  if (options === undefined) {
+    return await migrate(db);
+  }
+  const unbounded = openPool(options, false);
+  try {
+    return await migrate(unbounded, options.logger);
+  } finally {
+    await unbounded.destroy();
+  }
+}
+
+async function migrate(db: Kysely<HubDatabase>, logger?: Logger): Promise<string[]> {
   const migrator = new Migrator({
     db,
     provider: { getMigrations: async () => await Promise.resolve({ ...MIGRATIONS }) },
   });
+  const known = await migrator.getMigrations();
+  const missing = known.filter(({ executedAt }) => executedAt === undefined);
+  if (missing.length > 0 && missing.length < known.length) {
+    logger?.info(
+      { migrations: missing.map(({ name }) => name) },
+      'bringing the database up to date, which takes minutes when there is much in it',
+    );
+  }
   const { error, results } = await migrator.migrateToLatest();
   if (error !== undefined) {
     const failed = results?.find((result) => result.status === 'Error')?.migrationName;

@@ -229,6 +229,16 @@ export interface TasksTable {
   handed_back_epoch: number | null;
 }
 
+/** Results that are too large for a message; `key` is set once it is known, `stored_at` once the blob is there. */
+export interface ResultBlobsTable {
+  task_id: string;
+  key: string | null;
+  sha256: string | null;
+  bytes: ColumnType<string, number, number>;
+  created_at: Timestamp;
+  stored_at: NullableTimestamp;
+}
+
 /** Clients that were deleted and whose broker users are still to go. */
 export interface RevokedClientsTable {
   id: string;
@@ -285,4 +295,5 @@ export interface HubDatabase {
   hub_liveness: HubLivenessTable;
   fenced_leases: FencedLeasesTable;
   revoked_clients: RevokedClientsTable;
+  result_blobs: ResultBlobsTable;
 }

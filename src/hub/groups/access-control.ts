@@ -66,6 +66,11 @@ export class AccessControl {
     return sharedWith.some((group) => groups.has(group));
   }
 
+  /** The same for a thing that was just read: the database is asked for memberships only when those remembered do not do (M1, M2). */
+  async admits(caller: Caller, sharing: Sharing): Promise<boolean> {
+    return (await this.allows(caller, sharing)) || (await this.allows(caller, sharing, 'now'));
+  }
+
   /** The answer to who may not use a thing. */
   async refusal(caller: Caller, thing: Thing): Promise<HubError> {
     const owner = await this.usernameOf(thing.ownerId);

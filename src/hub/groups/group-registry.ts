@@ -187,8 +187,9 @@ export class GroupRegistry {
     return rows.map((row) => ({ identityId: row.identity_id, role: row.role, since: row.since }));
   }
 
-  /** Changes name or description. */
+  /** Changes name or description. @throws HubError 404. */
   async update(
+    caller: Caller,
     id: string,
     changes: { readonly name?: string; readonly description?: string | null },
   ): Promise<Group> {
@@ -198,7 +199,11 @@ export class GroupRegistry {
       .set({ id, ...changes })
       .where('id', '=', id)
       .returningAll()
-      .executeTakeFirstOrThrow();
+      .executeTakeFirst();
+    if (row === undefined) {
+      // Deleted since the caller's role was looked up.
+      throw groupNotFound(id, caller);
+    }
     return toGroup(row);
   }
 

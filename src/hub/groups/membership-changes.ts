@@ -17,7 +17,7 @@ export type MembershipAction = 'add' | 'remove' | 'change_role' | 'leave';
 export interface MembershipChange {
   readonly action: MembershipAction;
   readonly identityId: string;
-  /** For `add` (default: member) and `change_role`. */
+  /** For `add` (default: member); `change_role` needs it. */
   readonly role?: GroupRole;
 }
 
@@ -147,10 +147,17 @@ async function leave(scene: Scene, { identityId }: MembershipChange): Promise<Gr
 
 async function changeRole(
   scene: Scene,
-  { identityId, role = 'member' }: MembershipChange,
+  { identityId, role }: MembershipChange,
 ): Promise<GroupRole> {
   const former = requireMember(scene, identityId);
   requireRole(scene, ['admin'], 'change roles');
+  if (role === undefined) {
+    throw new Refused(
+      422,
+      'SEMANTICALLY_INVALID',
+      `change_role needs the role that ${identityId} is to have: member, manager or admin`,
+    );
+  }
   if (former === 'admin' && role !== 'admin') {
     requireAnotherAdmin(scene, identityId);
   }

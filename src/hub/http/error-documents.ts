@@ -54,7 +54,7 @@ function frameworkAnswer(
       return refused(
         413,
         'TASK_PAYLOAD_TOO_LARGE',
-        `the request is larger than the ${bodyBytesMax} bytes allowed; submit fewer tasks at a time, or pass large data by file`,
+        `the request is larger than the ${bodyBytesMax} bytes allowed (OUTPOST_HUB_SUBMISSION_BYTES_MAX); submit fewer tasks at a time, or pass large data by file`,
       );
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return refused(415, 'REQUEST_MALFORMED', 'the request body must be application/json');

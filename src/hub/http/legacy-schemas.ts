@@ -4,12 +4,13 @@ import type { Static } from '@sinclair/typebox';
 
 import { open, Uuid } from './schemas.ts';
 
-const WHITELIST_MAX = 10_000;
+/** Functions that one endpoint may allow: each submission looks at them. */
+export const ALLOWED_FUNCTIONS_MAX = 10_000;
 /** Largest page of Globus Search; ours end earlier. */
 const NUMBER_DIGITS_MAX = 5;
 
 /** `POST /v2/endpoints/{id}/whitelist`. */
-export const WhitelistBody = open({ func: Type.Array(Uuid, { maxItems: WHITELIST_MAX }) });
+export const WhitelistBody = open({ func: Type.Array(Uuid, { maxItems: ALLOWED_FUNCTIONS_MAX }) });
 /** Body of an addition to the allowed functions. */
 export type WhitelistBody = Static<typeof WhitelistBody>;
 

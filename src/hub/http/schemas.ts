@@ -5,18 +5,20 @@
  * null, which means that it is absent. Responses are described for the document only.
  */
 import { Type } from '@sinclair/typebox';
-import type { Static, TObject, TProperties, TSchema } from '@sinclair/typebox';
+import type { Static, TObject, TOptional, TProperties, TSchema, TUnsafe } from '@sinclair/typebox';
 
 import { DEVICE_GRANT } from '../../protocol/oauth.ts';
 import { HAND_BACK_TASKS_MAX } from '../../protocol/rest.ts';
 
 /** An optional text that may be null. */
-export function optionalText(options: { maxLength?: number; format?: 'uuid' } = {}) {
+export function optionalText(
+  options: { maxLength?: number; format?: 'uuid' } = {},
+): TOptional<TUnsafe<string | null>> {
   return Type.Optional(Type.Unsafe<string | null>({ type: 'string', nullable: true, ...options }));
 }
 
 /** An optional flag that may be null. */
-export function optionalFlag() {
+export function optionalFlag(): TOptional<TUnsafe<boolean | null>> {
   return Type.Optional(Type.Unsafe<boolean | null>({ type: 'boolean', nullable: true }));
 }
 
@@ -27,7 +29,10 @@ function optionalObject() {
 }
 
 /** An optional list of texts that may be null. */
-export function optionalTexts({ maxItems, format }: { maxItems?: number; format?: 'uuid' } = {}) {
+export function optionalTexts({
+  maxItems,
+  format,
+}: { maxItems?: number; format?: 'uuid' } = {}): TOptional<TUnsafe<string[] | null>> {
   return Type.Optional(
     Type.Unsafe<string[] | null>({
       type: 'array',
@@ -297,6 +302,7 @@ export const Responses = {
     heartbeat_queue_info: QueueInfo,
     warnings: Type.Array(Type.String()),
     lease: Type.Optional(open({ epoch: Type.Integer(), ttl_ms: Type.Integer() })),
+    result_upload: Type.Optional(open({ inline_bytes_max: Type.Integer() })),
   }),
   endpointStatus: open({ status: Type.String(), details: Type.Optional(open({})) }),
   task: TaskDocumentResponse,

@@ -12,6 +12,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import type { Clock } from '../../base/clock.ts';
 import { HubError } from '../hub-error.ts';
+import { limitRates } from '../limits/rate-limit.ts';
 import { authenticateRoutes } from './authentication.ts';
 import { CertificateRenewal } from './certificate-renewal.ts';
 import { errorAnswer, errorDocument } from './error-documents.ts';
@@ -19,12 +20,14 @@ import { Listeners } from './listeners.ts';
 import type { ListenOptions } from './listeners.ts';
 import { describeRoute, openApiHead } from './openapi.ts';
 import type { RouteContext } from './route-context.ts';
+import { commandRoutes } from './routes/command-routes.ts';
 import { endpointRoutes } from './routes/endpoint-routes.ts';
 import { environmentRoutes } from './routes/environment-routes.ts';
 import { functionRoutes } from './routes/function-routes.ts';
 import { groupRoutes } from './routes/group-routes.ts';
 import { legacyRoutes } from './routes/legacy-routes.ts';
 import { oauthRoutes } from './routes/oauth-routes.ts';
+import { resultRoutes } from './routes/result-routes.ts';
 import { searchIndexRoutes } from './routes/search-index-routes.ts';
 import { searchRoutes } from './routes/search-routes.ts';
 import { serviceRoutes } from './routes/service-routes.ts';
@@ -35,6 +38,10 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The body as it came; kept only when an Idempotency-Key stands for it. */
     bodyText: string | null;
+  }
+  interface FastifyContextConfig {
+    /** The route reads its body as a stream and bounds it itself. */
+    streamsBody?: boolean;
   }
 }
 
@@ -77,10 +84,11 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   });
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply));
   app.setNotFoundHandler((request, reply) => {
-    const url = request.url.split('?', 1)[0] ?? '';
     return reply
       .code(404)
-      .send(errorDocument(404, 'ROUTE_NOT_FOUND', `there is no ${request.method} ${url}`));
+      .send(
+        errorDocument(404, 'ROUTE_NOT_FOUND', `there is no ${request.method} ${pathOf(request)}`),
+      );
   });
   // Response schemas describe; they do not filter.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
@@ -88,6 +96,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   refuseLargeBodies(app, options.limits.submissionBytesMax);
   logRequests(app, options);
   authenticateRoutes(app, options.signIn);
+  if (options.limits.rates !== undefined) {
+    await limitRates(app, options.limits.rates);
+  }
   await app.register(swagger, {
     openapi: openApiHead(options.version, options.publicUrl),
     transform: describeRoute,
@@ -96,7 +107,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     serviceRoutes(scope, options);
     functionRoutes(scope, options);
     endpointRoutes(scope, options);
+    commandRoutes(scope, options);
     taskRoutes(scope, options);
+    await resultRoutes(scope, options);
     groupRoutes(scope, options);
     sharingRoutes(scope, options);
     searchRoutes(scope, options);
@@ -135,6 +148,11 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   };
 }
 
+/** Without its query: that of a sign-in page holds codes, which are no business of a log. */
+function pathOf(request: FastifyRequest): string {
+  return request.url.split('?', 1)[0] ?? '';
+}
+
 function answerError(
   { logger, limits }: HttpServerOptions,
   error: unknown,
@@ -144,7 +162,7 @@ function answerError(
   const answer = errorAnswer(error, request.id, limits.submissionBytesMax);
   if (answer.isOurs) {
     logger.error(
-      { err: error, requestId: request.id, method: request.method, url: request.url },
+      { err: error, requestId: request.id, method: request.method, url: pathOf(request) },
       'request failed',
     );
   }
@@ -185,12 +203,13 @@ function parseJsonBodies(app: FastifyInstance): void {
  */
 function refuseLargeBodies(app: FastifyInstance, bytesMax: number): void {
   app.addHook('preParsing', (request, _reply, payload, done) => {
-    if (Number(request.headers['content-length']) > bytesMax) {
+    const isStreamed = request.routeOptions.config.streamsBody === true;
+    if (!isStreamed && Number(request.headers['content-length']) > bytesMax) {
       done(
         new HubError(
           413,
           'TASK_PAYLOAD_TOO_LARGE',
-          `the request has ${request.headers['content-length'] ?? ''} bytes, more than the ${bytesMax} allowed; submit fewer tasks at a time, or pass large data by file`,
+          `the request has ${request.headers['content-length'] ?? ''} bytes, more than the ${bytesMax} allowed (OUTPOST_HUB_SUBMISSION_BYTES_MAX); submit fewer tasks at a time, or pass large data by file`,
         ),
       );
       return;
@@ -209,7 +228,7 @@ function logRequests(app: FastifyInstance, { logger }: HttpServerOptions): void 
       {
         requestId: request.id,
         method: request.method,
-        url: request.url,
+        url: pathOf(request),
         status: reply.statusCode,
         durationMs: Math.round(reply.elapsedTime),
         callerId: request.caller?.id,

@@ -29,6 +29,9 @@ export interface FunctionQuery {
 /** Stands for everybody among the readers of a function. */
 const EVERYBODY = '00000000-0000-0000-0000-000000000000';
 
+/** As much of a description as is searched; a page would have no bound otherwise. The function's document has all of it. */
+const DESCRIPTION_CHARS_MAX = 10_000;
+
 /** Functions of one name that are seen in any case. */
 const NAMESAKES_MAX = 100;
 
@@ -105,7 +108,7 @@ export class FunctionSearch {
       ), page as (
         select * from hits order by score desc, created_at desc, id limit ${limit} offset ${offset}
       )
-      select least(total.count, ${SEARCH_HITS_MAX}) as total, f.id, f.name, f.description, f.owner_id, f.public, f.environment_id, f.created_at, page.score
+      select least(total.count, ${SEARCH_HITS_MAX}) as total, f.id, f.name, left(f.description, ${DESCRIPTION_CHARS_MAX}) as description, f.owner_id, f.public, f.environment_id, f.created_at, page.score
       from (select count(*)::int as count from hits) as total
         left join page on true
         left join functions as f on f.id = page.id

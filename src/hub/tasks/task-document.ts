@@ -63,6 +63,7 @@ function extras(result: Result, { output, provisional }: TaskRow): TaskDocument[
     ...(output?.stdout !== undefined && { stdout: output.stdout }),
     ...(output?.stderr !== undefined && { stderr: output.stderr }),
     ...(output?.truncated !== undefined && { output_truncated: output.truncated }),
+    ...(output?.blob !== undefined && { blob: output.blob }),
     ...(provisional && { provisional }),
     ...(error !== null && {
       error: {

@@ -1,6 +1,7 @@
 /** Reads the captured output that travels beside a result as a header. Whatever is not as expected is left out. */
 import { TASK_OUTPUT_HEADER } from '../../protocol/amqp-headers.ts';
 import { OUTPUT_BYTES_MAX } from '../../protocol/limits.ts';
+import type { BlobReference } from '../../protocol/rest.ts';
 import { jsonbText } from './jsonb.ts';
 
 /** Two streams, each character escaped at worst as six; a longer header is not one of ours. */
@@ -22,11 +23,20 @@ export function taskOutputText(headers: Readonly<Record<string, unknown>>): stri
   if (typeof value !== 'object' || value === null) {
     return null;
   }
-  const { stdout, stderr, truncated } = value as Record<string, unknown>;
+  const { stdout, stderr, truncated, blob } = value as Record<string, unknown>;
   const output = {
     ...(typeof stdout === 'string' && { stdout }),
     ...(typeof stderr === 'string' && { stderr }),
     ...(typeof truncated === 'boolean' && { truncated }),
+    ...(isBlobReference(blob) && { blob: { sha256: blob.sha256, bytes: blob.bytes } }),
   };
   return Object.keys(output).length === 0 ? null : jsonbText(output);
+}
+
+function isBlobReference(value: unknown): value is BlobReference {
+  if (typeof value !== 'object' || value === null) {
+    return false;
+  }
+  const { sha256, bytes } = value as Record<string, unknown>;
+  return typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) && Number.isSafeInteger(bytes);
 }

@@ -148,7 +148,9 @@ export class LoginFile {
 function parse(text: string): Contents | undefined {
   try {
     const value = JSON.parse(text) as Partial<Contents> | null;
-    return value?.version === 1 && typeof value.hubs === 'object' ? (value as Contents) : undefined;
+    return value?.version === 1 && typeof value.hubs === 'object' && value.hubs !== null
+      ? (value as Contents)
+      : undefined;
   } catch {
     // The caller says what to do.
     return undefined;

@@ -34,6 +34,8 @@ export interface PublishOptions {
   readonly mandatory?: boolean;
   /** Whether the message survives a restart of the broker. Default true. */
   readonly persistent?: boolean;
+  /** The broker drops it when nobody has taken it after this time. */
+  readonly expirationMs?: number;
 }
 
 /** A channel in confirm mode. */
@@ -191,6 +193,9 @@ export class ChannelPublisher implements ConfirmPublisher {
     }
     if (options.contentType !== undefined) {
       properties.contentType = options.contentType;
+    }
+    if (options.expirationMs !== undefined) {
+      properties.expiration = options.expirationMs;
     }
     if (options.contentEncoding !== undefined) {
       properties.contentEncoding = options.contentEncoding;

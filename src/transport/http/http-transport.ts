@@ -64,7 +64,7 @@ export interface HttpRequest {
   readonly method: string;
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Uint8Array;
   /** Whether sending it twice has the effect of sending it once. */
   readonly idempotent: boolean;
   readonly timeoutMs?: number;

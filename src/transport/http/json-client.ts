@@ -28,6 +28,7 @@ export interface JsonRequest {
   /** Begins with a slash; parts that come from data are already percent-encoded. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string | undefined>>;
+  /** Sent as JSON; bytes are sent as they are. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** Whether sending it twice has the effect of sending it once. */
@@ -65,14 +66,17 @@ export class JsonHttpClient {
         url.searchParams.set(name, value);
       }
     }
+    const { body } = request;
     const reply = await this.#transport.send({
       method: request.method,
       url,
       headers: {
-        ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(body === undefined ? {} : { 'content-type': contentType(body) }),
         ...request.headers,
       },
-      ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+      ...(body === undefined
+        ? {}
+        : { body: body instanceof Uint8Array ? body : JSON.stringify(body) }),
       idempotent: request.idempotent,
       ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
       ...(request.signal === undefined ? {} : { signal: request.signal }),
@@ -80,6 +84,10 @@ export class JsonHttpClient {
     const { status, headers, text } = reply;
     return { status, headers, body: parseJson(text), text: text.slice(0, TEXT_CHARS_KEPT) };
   }
+}
+
+function contentType(body: unknown): string {
+  return body instanceof Uint8Array ? 'application/octet-stream' : 'application/json';
 }
 
 function parseJson(text: string): unknown {

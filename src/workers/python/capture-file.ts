@@ -1,6 +1,7 @@
 /**
  * Files that an interpreter's descriptors 1 and 2 point to. They have no name (unlinked at once), so nothing is left behind by
- * whoever is killed, and the host reads the tail of what a dead interpreter wrote through its own descriptor.
+ * whoever is killed, and the host reads the tail of what a dead interpreter wrote through its own descriptor. One that an interpreter
+ * opens itself, because no descriptor reaches it, has a name until that is done.
  */
 import {
   closeSync,
@@ -14,19 +15,36 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+const NAME_PREFIX = '.outpost-output-';
+
 /** A file in append mode: after truncation writers go on at its start. */
 export class CaptureFile {
   readonly fd: number;
+  /** Undefined: it has no name. */
+  readonly path: string | undefined;
+  readonly #directory: string;
   #isOpen = true;
   #wasCut = false;
 
-  constructor() {
-    const directory = mkdtempSync(join(tmpdir(), 'outpost-output-'));
+  /** Without a directory the file gets no name. */
+  constructor(namedIn?: string) {
+    this.#directory = mkdtempSync(join(namedIn ?? tmpdir(), NAME_PREFIX));
+    const path = join(this.#directory, 'output');
+    this.path = namedIn === undefined ? undefined : path;
     try {
-      this.fd = openSync(join(directory, 'output'), 'ax+', 0o600);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
+      this.fd = openSync(path, 'ax+', 0o600);
+    } catch (error) {
+      this.unlink();
+      throw error;
     }
+    if (namedIn === undefined) {
+      this.unlink();
+    }
+  }
+
+  /** Takes the file's name away. Idempotent. */
+  unlink(): void {
+    rmSync(this.#directory, { recursive: true, force: true });
   }
 
   /** Whether {@link limit} dropped something since the last {@link takeTail} or {@link clearCut}. */
@@ -63,6 +81,9 @@ export class CaptureFile {
     if (this.#isOpen) {
       this.#isOpen = false;
       closeSync(this.fd);
+      if (this.path !== undefined) {
+        this.unlink();
+      }
     }
   }
 }

@@ -6,14 +6,10 @@
  * standard streams before it died is returned with the failure.
  */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 
-import { execa } from 'execa';
-
 import type { Clock, Timer } from '../../base/clock.ts';
-import { errorCode, errorText } from '../../base/errors.ts';
-import { packageRoot } from '../../base/package-root.ts';
+import { errorText } from '../../base/errors.ts';
 import { FrameDecoder } from '../../protocol/frames.ts';
 import type { Frame, FrameHeader } from '../../protocol/frames.ts';
 import type { TaskOutput } from '../../protocol/host-frames.ts';
@@ -27,6 +23,7 @@ import type {
   TaskOutcome,
   WorkerTask,
 } from '../engine.ts';
+import type { Launch } from '../environments/launch.ts';
 import { FrameWriter } from '../frame-writer.ts';
 import { GivenTasks } from '../given-tasks.ts';
 import { abortMessage } from '../place-engine.ts';
@@ -36,6 +33,7 @@ import { CaptureFile } from './capture-file.ts';
 import { classifyExit, limitedMemory, quoteStderr } from './exit-reason.ts';
 import type { InterpreterExit } from './exit-reason.ts';
 import { countOomKills } from './oom-kills.ts';
+import { killThroughLauncher, spawnFailure, spawnInterpreter } from './spawn-interpreter.ts';
 import { killTaskProcesses } from './task-processes.ts';
 
 /** Settings of an interpreter. */
@@ -54,6 +52,8 @@ export interface InterpreterOptions {
   readonly sandboxMarksDir?: string;
   /** The table of running tasks, which the interpreter marks when it begins a task that came ahead of time. */
   readonly runningTable?: string;
+  /** The execution environment that it is started in, and how; without it, the executable is. */
+  readonly inside?: { readonly title: string; readonly launch: Launch };
   readonly clock: Clock;
 }
 
@@ -85,8 +85,8 @@ export class Interpreter implements Place {
   readonly #options: InterpreterOptions;
   readonly #listener: PlaceListener;
   readonly #decoder = new FrameDecoder();
-  readonly #stdout = new CaptureFile();
-  readonly #stderr = new CaptureFile();
+  readonly #stdout: CaptureFile;
+  readonly #stderr: CaptureFile;
   readonly #oomKillsBefore = countOomKills();
   #writer: FrameWriter | undefined;
   #pid: number | undefined;
@@ -107,35 +107,39 @@ export class Interpreter implements Place {
   constructor(options: InterpreterOptions, listener: PlaceListener) {
     this.#options = options;
     this.#listener = listener;
+    // Through a launcher no descriptor is sure to arrive; the working directory is there in every environment.
+    const namedIn =
+      this.#isLaunched && existsSync(options.workingDir) ? options.workingDir : undefined;
+    this.#stdout = new CaptureFile(namedIn);
+    this.#stderr = new CaptureFile(namedIn);
+  }
+
+  /** Whether another process stands between this one and the interpreter. */
+  get #isLaunched(): boolean {
+    return this.#options.inside?.launch.transport === 'stdio';
   }
 
   start(): void {
-    const { executable, workingDir, environment, startTimeoutMs, clock } = this.#options;
-    const script = join(packageRoot(), 'python', 'outpost_worker.py');
-    const subprocess = execa(executable, ['-X', 'faulthandler', script, String(process.pid)], {
-      cwd: workingDir,
-      env: environment,
-      extendEnv: false,
-      detached: true,
-      // execa's own exit hook does not apply to detached children: the host's `kill` does.
-      cleanup: false,
-      buffer: false,
-      reject: false,
-      // execa takes any descriptor; its types only know the standard ones.
-      stdio: ['ignore', this.#stdout.fd as 1, this.#stderr.fd as 2, 'pipe', 'pipe'],
-    });
-    this.#pid = subprocess.pid;
-    subprocess.once('exit', (exitCode, signal) => {
-      this.#onExit(exitCode, signal);
-    });
-    subprocess.once('error', (error) => {
-      this.#onSpawnError(error);
-    });
-    // Everything is read from the events; with `reject: false` the promise never rejects.
-    subprocess.catch((error: unknown) => {
-      this.#onSpawnError(error);
-    });
-    const [, , , requests, answers] = subprocess.stdio as unknown as (Duplex | undefined)[];
+    const { executable, workingDir, environment, startTimeoutMs, clock, inside } = this.#options;
+    const { pid, requests, answers } = spawnInterpreter(
+      {
+        executable,
+        launch: inside?.launch,
+        workingDir,
+        environment,
+        stdout: this.#stdout.fd,
+        stderr: this.#stderr.fd,
+      },
+      {
+        onExit: (exitCode, signal) => {
+          this.#onExit(exitCode, signal);
+        },
+        onError: (error) => {
+          this.#onSpawnError(error);
+        },
+      },
+    );
+    this.#pid = pid;
     if (this.#pid === undefined || requests === undefined || answers === undefined) {
       return;
     }
@@ -196,6 +200,10 @@ export class Interpreter implements Place {
   kill(): void {
     if (this.#pid !== undefined && !this.#isGone) {
       signalGroup(this.#pid, 'SIGKILL');
+      const { inside, environment } = this.#options;
+      if (inside?.launch.killCommand !== undefined) {
+        killThroughLauncher(inside.launch.killCommand, environment);
+      }
     }
   }
 
@@ -223,6 +231,7 @@ export class Interpreter implements Place {
       ...(memoryMb > 0 && { memory_mb: memoryMb }),
       ...(sandboxMarksDir !== undefined && { sandbox_marks_dir: sandboxMarksDir }),
       ...(runningTable !== undefined && { running_table: runningTable }),
+      ...(this.#isLaunched && { capture: [this.#stdout.path ?? '', this.#stderr.path ?? ''] }),
     } as FrameHeader);
   }
 
@@ -245,7 +254,17 @@ export class Interpreter implements Place {
     if (header.type === 'ready' && !this.#isReady) {
       this.#startTimer?.cancel();
       this.#isReady = true;
-      if (this.#pid !== undefined && header.tokens !== undefined) {
+      if (this.#isLaunched) {
+        // It has opened them.
+        this.#stdout.unlink();
+        this.#stderr.unlink();
+      }
+      // In an environment nothing is run ahead of time; through a launcher the process is another one anyway.
+      if (
+        this.#pid !== undefined &&
+        header.tokens !== undefined &&
+        this.#options.inside === undefined
+      ) {
         this.#tokens = AheadPipe.open(this.#pid, header.tokens);
         this.#given.tokens = this.#tokens;
       }
@@ -408,20 +427,26 @@ export class Interpreter implements Place {
   }
 
   #placeFailure(): PlaceFailure {
-    const { executable, startTimeoutMs } = this.#options;
+    const { startTimeoutMs } = this.#options;
     const { text } = this.#stderr.tail(this.#options.outputBytesMax);
     if (this.#isReady) {
       const { message } = classifyExit(this.#exitDescription(), text);
-      return { reason: `${message} (${executable})`, hopeless: false, wasReady: true };
+      return { reason: `${message} (${this.#name})`, hopeless: false, wasReady: true };
     }
     const how = this.#startTimedOut
       ? `was not ready within ${startTimeoutMs / 1000} s`
       : `ended before it was ready (${this.#exit?.signal ?? `exit code ${this.#exit?.exitCode ?? 'unknown'}`})`;
     const limit = limitedMemory(this.#options.memoryMb, text);
     return {
-      reason: `the Python interpreter ${executable} ${how}${limit}${quoteStderr(text)}`,
+      reason: `the Python interpreter ${this.#name} ${how}${limit}${quoteStderr(text)}`,
       hopeless: false,
     };
+  }
+
+  /** In messages. */
+  get #name(): string {
+    const { executable, inside } = this.#options;
+    return inside === undefined ? executable : `of ${inside.title}`;
   }
 
   /** The process was never made. */
@@ -432,24 +457,8 @@ export class Interpreter implements Place {
     this.#isGone = true;
     this.#stdout.close();
     this.#stderr.close();
-    const code = errorCode(error);
-    const { executable, workingDir } = this.#options;
-    if (!existsSync(workingDir)) {
-      // The same error code, but not about the interpreter.
-      const reason = `the working directory ${workingDir} of the tasks has been removed: create it again`;
-      this.#listener.onLost({ reason, hopeless: false });
-      return;
-    }
-    const hopeless = code === 'ENOENT' || code === 'EACCES';
-    const why =
-      code === 'ENOENT'
-        ? 'does not exist'
-        : code === 'EACCES'
-          ? 'may not be executed'
-          : `could not be started (${errorText(error)})`;
-    this.#listener.onLost({
-      reason: `the Python interpreter ${executable} ${why}: set \`python\` in the endpoint's config.yaml to an interpreter of version 3.9 or newer and restart the agent`,
-      hopeless,
-    });
+    const { inside, workingDir } = this.#options;
+    const launcher = inside?.launch.command[0];
+    this.#listener.onLost(spawnFailure(error, { name: this.#name, workingDir, launcher }));
   }
 }

@@ -76,8 +76,46 @@ describe('a maintenance window', () => {
     assert.deepEqual([back?.mode, back?.by], ['paused', 'anna']);
   });
 
+  it('begins and ends although the clock was far ahead when its mode was last changed', () => {
+    const resumed = record('running', 'anna', '2031-01-01T00:00:00');
+    assert.equal(scheduledChange(window, resumed, inside)?.mode, 'drained');
+    const drained = record('drained', 'schedule', '2031-01-01T00:00:00');
+    assert.equal(scheduledChange(window, drained, after)?.mode, 'running');
+    const aMomentAhead = record('running', 'anna', '2026-03-07T03:00:01');
+    assert.equal(scheduledChange(window, aMomentAhead, inside), undefined);
+  });
+
   it('is not open because its end comes next', () => {
     // Every morning ends a window, and only on Saturdays one begins.
     assert.equal(scheduledChange(window, undefined, later), undefined);
+  });
+});
+
+describe('a maintenance window where the clock is put forward', () => {
+  const zone = process.env['TZ'];
+
+  before(() => {
+    process.env['TZ'] = 'Europe/Berlin';
+  });
+
+  after(() => {
+    if (zone === undefined) {
+      delete process.env['TZ'];
+    } else {
+      process.env['TZ'] = zone;
+    }
+  });
+
+  it('ends on that day too, when its end is one of the times that were left out', () => {
+    const window = { drainAt: '0 1 * * *', resumeAt: '30 2 * * *' };
+    const drained = record('drained', 'schedule', '2026-03-29T01:00:00');
+    assert.equal(scheduledChange(window, drained, at('2026-03-29T03:10:00')), undefined);
+    assert.equal(scheduledChange(window, drained, at('2026-03-29T04:00:00'))?.mode, 'running');
+  });
+
+  it('begins on that day too', () => {
+    const window = { drainAt: '0 30 2 * * 7', resumeAt: '0 6 * * *' };
+    assert.equal(scheduledChange(window, undefined, at('2026-03-29T04:00:00'))?.mode, 'drained');
+    assert.equal(scheduledChange(window, undefined, at('2026-03-30T04:00:00')), undefined);
   });
 });

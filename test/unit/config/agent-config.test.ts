@@ -232,6 +232,7 @@ describe('the table of options', () => {
       worker_memory_mb: 512,
       cleanup_schedule: '@daily',
       metrics_listen: '127.0.0.1:9464',
+      environments: { allow: ['venv'] },
     };
     // Each of these alone is half a maintenance window.
     const together = ['drain_at', 'resume_at'];

@@ -58,6 +58,27 @@ describe('the doc comment of a function', () => {
     assert.equal(docCommentOf('// no\n(x) => x', 'javascript'), undefined);
   });
 
+  it('stands after any head, whatever stood before it', () => {
+    const python =
+      '# a: comment\nA = {1: 2}\n\n@wrapped(x=":")\ndef f(x,  # y: z\n      y=":"):\r\n\n    u"Doc: it."\r\n';
+    assert.equal(docCommentOf(python, 'python'), 'Doc: it.');
+    assert.equal(docCommentOf('def f():\n    "not\nclosed"', 'python'), undefined);
+    assert.equal(docCommentOf('/** never closed', 'javascript'), undefined);
+    assert.equal(docCommentOf('const a = 1 /* **/', 'javascript'), undefined);
+  });
+
+  // Whoever registers a function would hold up everybody else.
+  it('is looked for in a time that grows with the text only', () => {
+    const before = process.cpuUsage();
+    for (const part of [':#', ':', ':\n', ':\n"', ":\n'''", ': \t', ':\n   ']) {
+      docCommentOf(part.repeat(32_768), 'python');
+    }
+    for (const part of ['/** ', '/**', '/** * ']) {
+      docCommentOf(part.repeat(16_384), 'javascript');
+    }
+    assert.ok(process.cpuUsage(before).user < 400_000);
+  });
+
   it('is read from packed texts and from nothing else', () => {
     assert.equal(docOfPackedFunction(packBuffers(['st\nf:def f():\n    """Doc."""\n'])), 'Doc.');
     assert.equal(docOfPackedFunction(packBuffers(['js\n/** Doc. */ () => 1'])), 'Doc.');

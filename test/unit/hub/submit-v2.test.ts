@@ -30,6 +30,7 @@ function steps(
   return {
     submitted,
     callerId,
+    tasksMax: 10,
     idempotency: key === undefined ? undefined : { key, requestHash: Buffer.from('body') },
     check: async (endpointId, submission) =>
       await Promise.resolve({ ownerId: callerId, endpointId, functionCode: new Map(), submission }),
@@ -92,5 +93,39 @@ describe('a submission to several endpoints', () => {
     );
     const other = await submitV2(BODY, steps('key', { callerId: 'somebody else' }));
     assert.notEqual(other['task_group_id'], answer['task_group_id']);
+  });
+
+  it('names every task, however the id of its function is spelt', async () => {
+    const tasks: SubmissionBodyV2['tasks'] = [
+      [ONE.toUpperCase(), HERE, 'a'],
+      [ONE, HERE.toUpperCase(), 'b'],
+    ];
+    const made = steps(undefined);
+    const answer = await submitV2({ tasks }, made);
+    const results = answer['results'] as { task_uuid: string }[];
+    assert.deepEqual(
+      results.map(({ task_uuid: id }) => id),
+      ['task a', 'task b'],
+    );
+    assert.deepEqual(made.submitted[0]?.submission.tasks, { [ONE]: ['a', 'b'] });
+  });
+
+  it('is refused for an id that is none, also one that every object has', async () => {
+    for (const id of ['nonsense', 'constructor', '__proto__']) {
+      await assert.rejects(submitV2({ tasks: [[id, HERE, 'a']] }, steps(undefined)), {
+        code: 'INVALID_UUID',
+      });
+    }
+  });
+
+  it('has as many tasks as any other, over all of its endpoints', async () => {
+    const tasks = Array.from({ length: 11 }, (): [string, string, string] => [
+      ONE,
+      randomUUID(),
+      'a',
+    ]);
+    const made = steps(undefined);
+    await assert.rejects(submitV2({ tasks }, made), { code: 'BATCH_RUN_TOO_LARGE' });
+    assert.equal(made.submitted.length, 0);
   });
 });

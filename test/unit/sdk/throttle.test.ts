@@ -116,4 +116,33 @@ describe('throttle', () => {
     isEnabled = false;
     assert.equal((await bounded(url, { method: 'POST', body: large })).status, 200);
   });
+
+  it('counts an answer that does not tell its length', async () => {
+    const parts = async (count: number): Promise<Response> => {
+      const part = new Uint8Array(1_000_000);
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => {
+          for (let index = 0; index < count; index += 1) {
+            controller.enqueue(part);
+          }
+          controller.close();
+        },
+      });
+      return await Promise.resolve(new Response(body, { status: 201 }));
+    };
+    let count = 5;
+    const bounded = fetchWithinBodyBound(
+      async () => await parts(count),
+      () => true,
+    );
+    const small = await bounded('http://localhost/');
+    assert.equal(small.status, 201);
+    assert.equal((await small.arrayBuffer()).byteLength, 5_000_000);
+    count = 6;
+    const large = await bounded('http://localhost/');
+    await assert.rejects(
+      large.arrayBuffer(),
+      (error: unknown) => error instanceof ProtocolError && error.code === 'PAYLOAD_TOO_LARGE',
+    );
+  });
 });

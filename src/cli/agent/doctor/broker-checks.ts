@@ -5,8 +5,8 @@
  */
 import { randomUUID } from 'node:crypto';
 
-import { ComputeError } from '../../../base/errors.ts';
 import { sleep, systemClock } from '../../../base/clock.ts';
+import { ComputeError } from '../../../base/errors.ts';
 import { dialAmqp } from '../../../transport/amqp/connection.ts';
 import type { AmqpConnection } from '../../../transport/amqp/connection.ts';
 import { fieldsOf } from '../status-document.ts';
@@ -45,16 +45,17 @@ export const BROKER_CHECKS: readonly Check[] = [
   }),
   {
     name: 'broker-sign-in',
-    after: ['broker-tcp'],
+    after: ['broker-tls'],
     settings: SETTINGS,
     remedy: 'Tell the operator of the hub; its broker’s log says more',
     run: signInFinding,
   },
   {
     name: 'broker-heartbeat',
-    after: ['broker-tcp'],
+    after: ['broker-tls'],
     settings: SETTINGS,
-    remedy: 'Something between here and the broker swallows packets on idle connections: ask the administrators of the network',
+    remedy:
+      'Something between here and the broker swallows packets on idle connections: ask the administrators of the network',
     run: heartbeatFinding,
   },
   {
@@ -71,14 +72,23 @@ async function addressFinding(subject: Subject): Promise<Finding> {
     return ok(`the hub names ${label}, virtual host ${vhost}`, { broker: label, user, vhost });
   } catch (error) {
     // A client that may do no more than run an endpoint reads no results.
-    if (error instanceof ComputeError && (error.code === 'FORBIDDEN' || error.code === 'SCOPE_MISSING')) {
-      return skipped('these credentials may only run an endpoint, and are told the address when they do');
+    if (
+      error instanceof ComputeError &&
+      (error.code === 'FORBIDDEN' || error.code === 'SCOPE_MISSING')
+    ) {
+      return skipped(
+        'these credentials may only run an endpoint, and are told the address when they do',
+      );
     }
     throw error;
   }
 }
 
-async function dial(subject: Subject, signal: AbortSignal, heartbeatS?: number): Promise<AmqpConnection> {
+async function dial(
+  subject: Subject,
+  signal: AbortSignal,
+  heartbeatS?: number,
+): Promise<AmqpConnection> {
   const { url } = await subject.broker();
   const { ca } = subject.settings.config;
   return await dialAmqp({
@@ -116,7 +126,9 @@ async function signInFinding(subject: Subject, signal: AbortSignal): Promise<Fin
   } finally {
     await connection.close();
   }
-  return ok(`user ${address.user} is let in and may read the results of this identity`, { user: address.user });
+  return ok(`user ${address.user} is let in and may read the results of this identity`, {
+    user: address.user,
+  });
 }
 
 async function heartbeatFinding(subject: Subject, signal: AbortSignal): Promise<Finding> {
@@ -131,7 +143,9 @@ async function heartbeatFinding(subject: Subject, signal: AbortSignal): Promise<
     const ms = Math.min(HEARTBEAT_WATCH_MS, subject.limitMs * 0.7);
     await sleep(systemClock, ms, watched.signal).catch(() => undefined);
     return ended === undefined
-      ? ok(`heartbeats pass in both directions (watched for ${(ms / 1000).toFixed(1)} s, one a second)`)
+      ? ok(
+          `heartbeats pass in both directions (watched for ${(ms / 1000).toFixed(1)} s, one a second)`,
+        )
       : failed(
           EXIT.tryAgain,
           `an idle connection did not last: ${ended}`,
@@ -151,7 +165,10 @@ async function queueFinding(subject: Subject): Promise<Finding> {
   }
   const phases = { tasks: phaseOf(sessions['tasks']), results: phaseOf(sessions['results']) };
   if (state === 'online') {
-    return ok('the running agent consumes its queue, and the broker confirms its heartbeats', phases);
+    return ok(
+      'the running agent consumes its queue, and the broker confirms its heartbeats',
+      phases,
+    );
   }
   return state === 'starting'
     ? skipped(`${hint}; the one here is starting`)

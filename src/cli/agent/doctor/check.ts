@@ -32,7 +32,7 @@ export interface Check {
   readonly after?: readonly string[];
   /** Settings that it uses: with a wrong one it would look at something else than the agent does. */
   readonly settings?: readonly string[];
-  /** What to do when it throws. */
+  /** What to do when it throws; NAME stands for the endpoint. */
   readonly remedy: string;
   /** `signal` is aborted at the deadline. */
   readonly run: (subject: Subject, signal: AbortSignal) => Promise<Finding> | Finding;
@@ -49,8 +49,17 @@ export interface CheckReport {
   readonly details: Facts;
 }
 
+/** How long a check may take to put away what it has begun, after its deadline. */
+const CLEAN_UP_MS = 2_500;
+
 /** sysexits.h, by who must act. */
-export const EXIT = { conflict: 69, software: 70, tryAgain: 75, credentials: 77, settings: 78 } as const;
+export const EXIT = {
+  conflict: 69,
+  software: 70,
+  tryAgain: 75,
+  credentials: 77,
+  settings: 78,
+} as const;
 
 /** It is as it should be. */
 export function ok(found: string, details: Facts = {}): Finding {
@@ -116,7 +125,13 @@ async function runInTurn(
   for (const name of check.after ?? []) {
     const before = await running.get(name);
     if (before !== undefined && (before.verdict === 'failed' || before.verdict === 'skipped')) {
-      return report(check, skipped(`it builds on ${name}, which ${before.verdict === 'failed' ? 'failed' : 'was skipped'}`), 0);
+      return report(
+        check,
+        skipped(
+          `it builds on ${name}, which ${before.verdict === 'failed' ? 'failed' : 'was skipped'}`,
+        ),
+        0,
+      );
     }
   }
   const begunMs = systemClock.monotonicMs();
@@ -125,7 +140,7 @@ async function runInTurn(
 }
 
 async function bounded(check: Check, subject: Subject): Promise<Finding> {
-  const { limitMs } = subject;
+  const { limitMs, context } = subject;
   const abort = new AbortController();
   const work = (async () => await check.run(subject, abort.signal))();
   try {
@@ -136,10 +151,18 @@ async function bounded(check: Check, subject: Subject): Promise<Finding> {
   } catch (error) {
     const exitCode = error instanceof ComputeError ? error.exitCode : EXIT.software;
     const code = error instanceof ComputeError ? error.code : 'INTERNAL';
-    return failed(exitCode, errorText(error), check.remedy, { code });
+    const remedy = check.remedy.replaceAll('NAME', context.directory.name);
+    return failed(exitCode, errorText(error), remedy, { code });
   } finally {
     abort.abort();
+    await cleanedUp(work);
   }
+}
+
+/** Waits until a check that was called off has put away what it had begun, such as a worker host. */
+async function cleanedUp(work: Promise<unknown>): Promise<void> {
+  const late = new UnavailableError('TIMED_OUT', 'it does not end');
+  await withDeadline(systemClock, CLEAN_UP_MS, work, () => late).catch(() => undefined);
 }
 
 function report({ name }: Check, finding: Finding, durationMs: number): CheckReport {

@@ -26,8 +26,7 @@ export const HUB_CHECKS: readonly Check[] = [
   }),
   {
     name: 'hub-http',
-    // Not after hub-tls, which is skipped where there is none: a refused certificate is told here once more.
-    after: ['hub-tcp'],
+    after: ['hub-tls'],
     settings: SETTINGS,
     remedy: 'Check that hub_url is the address of a hub, and look at its log',
     run: httpFinding,
@@ -54,7 +53,10 @@ async function httpFinding(subject: Subject): Promise<Finding> {
   const details = { version, health: health ?? null, round_trip_ms: Math.round(roundTripMs) };
   const status = health?.['status'];
   return status === undefined || status === 'ok'
-    ? ok(`${hubUrl} is a hub (version ${version}) and answers in ${roundTripMs.toFixed(0)} ms`, details) // prettier-ignore
+    ? ok(
+        `${hubUrl} is a hub (version ${version}) and answers in ${roundTripMs.toFixed(0)} ms`,
+        details,
+      )
     : warning(
         `the hub (version ${version}) says of itself that it is ${JSON.stringify(status)}: ${JSON.stringify(health?.['checks'])}`,
         'Tell its operator; agents wait until it is well again, and tasks go on',
@@ -70,7 +72,10 @@ async function skewFinding(subject: Subject): Promise<Finding> {
   const seconds = Math.abs(clockAheadMs / 1000);
   const details = { hub_ahead_ms: Math.round(clockAheadMs) };
   return seconds * 1000 <= SKEW_NOTICE_MS
-    ? ok(`the clocks of this machine and the hub agree (within ${Math.max(1, Math.ceil(seconds))} s)`, details) // prettier-ignore
+    ? ok(
+        `the clocks of this machine and the hub agree (within ${Math.max(1, Math.ceil(seconds))} s)`,
+        details,
+      )
     : warning(
         `this machine’s clock is ${seconds.toFixed(0)} s ${clockAheadMs > 0 ? 'behind' : 'ahead of'} the hub’s: times in logs and task timelines do not fit together, and certificates may seem out of date`,
         'Have the clock that is wrong set by NTP; see: timedatectl',

@@ -11,20 +11,16 @@ const SETTINGS = ['hub_url', 'ca_file'] as const;
 export const IDENTITY_CHECKS: readonly Check[] = [
   {
     name: 'credentials',
-    remedy: 'Give the endpoint working credentials: agent configure NAME --force, or see docs/configuration.md',
-    run: async (subject) => {
-      const { clientId, source, warnings } = await subject.credentials();
-      const found = `client ${clientId}, from ${source}`;
-      const details = { client_id: clientId, source };
-      const [first] = warnings;
-      return first === undefined ? ok(found, details) : warning(`${found}; ${first}`, 'Rename the variables', details);
-    },
+    remedy:
+      'Give the endpoint working credentials: agent configure NAME --force, or see docs/configuration.md',
+    run: credentialsFinding,
   },
   {
     name: 'identity',
     after: ['credentials', 'hub-http'],
     settings: SETTINGS,
-    remedy: 'Ask the hub’s administrator for new credentials (hub client create), then: agent configure NAME --force',
+    remedy:
+      'Ask the hub’s administrator for new credentials (hub client create), then: agent configure NAME --force',
     run: identityFinding,
   },
   {
@@ -35,6 +31,20 @@ export const IDENTITY_CHECKS: readonly Check[] = [
     run: registrationFinding,
   },
 ];
+
+async function credentialsFinding(subject: Subject): Promise<Finding> {
+  const { clientId, source, warnings } = await subject.credentials();
+  const found = `client ${clientId}, from ${source}`;
+  const details = { client_id: clientId, source };
+  const [first] = warnings;
+  return first === undefined
+    ? ok(found, details)
+    : warning(
+        `${found}; ${first}`,
+        'Rename both variables where they are set: OUTPOST_CLIENT_ID, OUTPOST_CLIENT_SECRET',
+        details,
+      );
+}
 
 async function identityFinding(subject: Subject): Promise<Finding> {
   const { identityId, username, name } = await subject.identity();
@@ -73,7 +83,12 @@ async function registrationFinding(subject: Subject): Promise<Finding> {
   }
   const { owner } = document;
   const { identityId } = await subject.identity();
-  const details = { endpoint_id: endpointId, lease_epoch: leaseEpoch, owner, hostname: document['hostname'] ?? null }; // prettier-ignore
+  const details = {
+    endpoint_id: endpointId,
+    lease_epoch: leaseEpoch,
+    owner,
+    hostname: document['hostname'] ?? null,
+  };
   if (owner !== identityId) {
     return failed(
       EXIT.credentials,
@@ -82,20 +97,20 @@ async function registrationFinding(subject: Subject): Promise<Finding> {
       details,
     );
   }
-  const [{ status }, local] = await Promise.all([
-    hub.endpointStatus(endpointId),
-    subject.status(),
-  ]);
+  const [{ status }, local] = await Promise.all([hub.endpointStatus(endpointId), subject.status()]);
   return leaseFinding(subject, { ...details, hub_status: status, local_state: local.state });
 }
 
 /** Whether the hub's idea of who runs the endpoint is ours. */
-function leaseFinding(
-  { context }: Subject,
-  details: Readonly<Record<string, unknown>>,
-): Finding {
+function leaseFinding({ context }: Subject, details: Readonly<Record<string, unknown>>): Finding {
   const { name } = context.directory;
-  const { endpoint_id: id, hub_status: atHub, local_state: here, hostname, lease_epoch: epoch } = details; // prettier-ignore
+  const {
+    endpoint_id: id,
+    hub_status: atHub,
+    local_state: here,
+    hostname,
+    lease_epoch: epoch,
+  } = details;
   const runsHere = here === 'online';
   const where = typeof hostname === 'string' ? ` (it was registered last from ${hostname})` : '';
   if (atHub === 'online' && (here === 'stopped' || here === 'stale')) {

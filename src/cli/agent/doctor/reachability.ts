@@ -7,6 +7,7 @@ import { connect as connectTls } from 'node:tls';
 
 import { certificateName } from '../../../base/authority-file.ts';
 import { UnavailableError, errorCode, errorText } from '../../../base/errors.ts';
+import { isLoopback } from '../../../transport/http/secure-url.ts';
 import {
   certificateRefused,
   isCertificateFailure,
@@ -15,7 +16,7 @@ import {
 } from '../../../transport/tls/certificate-refused.ts';
 import type { TlsPeer } from '../../../transport/tls/certificate-refused.ts';
 import { trustOptions } from '../../../transport/tls/trust.ts';
-import { EXIT, failed, ok, skipped, warning } from './check.ts';
+import { EXIT, failed, ok, warning } from './check.ts';
 import type { Check, Finding } from './check.ts';
 import type { Subject } from './subject.ts';
 
@@ -56,7 +57,8 @@ export function reachabilityChecks(server: ServerChecks): readonly Check[] {
       after: [`${prefix}-dns`],
       settings,
       remedy,
-      run: async (subject, signal) => await tcpFinding(await serverOf(subject), subject, signal, addressFrom), // prettier-ignore
+      run: async (subject, signal) =>
+        await tcpFinding(await serverOf(subject), subject, signal, addressFrom),
     },
     {
       name: `${prefix}-tls`,
@@ -76,10 +78,13 @@ async function nameFinding({ host, serverName }: Server, addressFrom: string): P
     const addresses = (await lookup(host, { all: true })).map(({ address }) => address);
     return ok(`${host} is ${addresses.join(', ')}`, { addresses });
   } catch (error) {
-    const why = errorCode(error) === 'ENOTFOUND' ? 'has no address' : errorText(error);
+    const why =
+      errorCode(error) === 'ENOTFOUND'
+        ? 'has no address'
+        : `cannot be looked up: ${errorText(error)}`;
     return failed(
       EXIT.tryAgain,
-      `the name of ${serverName}, ${host}, ${why === 'has no address' ? why : `cannot be looked up: ${why}`}`,
+      `the name of ${serverName}, ${host}, ${why}`,
       `Check the name in ${addressFrom}; try: getent hosts ${host}`,
       { host, code: errorCode(error) },
     );
@@ -94,7 +99,12 @@ async function tcpFinding(
 ): Promise<Finding> {
   const begunMs = performance.now();
   try {
-    const remote = await opened(connectTcp({ host, port, timeout: limitMs * 0.8 }), signal, 'connect', (socket) => socket.remoteAddress); // prettier-ignore
+    const remote = await opened(
+      connectTcp({ host, port, timeout: limitMs * 0.8 }),
+      signal,
+      'connect',
+      (socket) => socket.remoteAddress,
+    );
     const ms = performance.now() - begunMs;
     return ok(`${remote ?? host} port ${port} answers after ${ms.toFixed(1)} ms`, { port, ms });
   } catch (error) {
@@ -115,11 +125,23 @@ async function tlsFinding(server: Server, subject: Subject, signal: AbortSignal)
   const { host, port, hasTls, serverName } = server;
   const { ca } = subject.settings.config;
   if (!hasTls) {
-    return skipped(`${serverName} is spoken to without TLS, as its address says`);
+    return isLoopback(host) || host === '::1'
+      ? ok(`${serverName} is on this machine and spoken to without TLS`, { tls: false })
+      : warning(
+          `${serverName} at ${host} is spoken to without TLS: whoever listens on the network can read the password and every task`,
+          `Have its operator give it a certificate and name it with the scheme for TLS (https, amqps)`,
+          { tls: false },
+        );
   }
   const begunMs = performance.now();
   try {
-    const options = { host, port, ...serverNameFor(host), ...trustOptions(ca), timeout: subject.limitMs * 0.8 }; // prettier-ignore
+    const options = {
+      host,
+      port,
+      ...serverNameFor(host),
+      ...trustOptions(ca),
+      timeout: subject.limitMs * 0.8,
+    };
     const socket = connectTls(options);
     const seen = await opened(socket, signal, 'secureConnect', () => ({
       certificate: socket.getPeerX509Certificate(),
@@ -132,10 +154,20 @@ async function tlsFinding(server: Server, subject: Subject, signal: AbortSignal)
     }
     const days = Math.floor((Date.parse(certificate.validTo) - Date.now()) / DAY_MS);
     const issuer = certificateName(certificate.issuer);
-    const details = { protocol, issuer, subject: certificateName(certificate.subject), valid_to: certificate.validTo, days }; // prettier-ignore
+    const details = {
+      protocol,
+      issuer,
+      subject: certificateName(certificate.subject),
+      valid_to: certificate.validTo,
+      days,
+    };
     const found = `${protocol ?? 'TLS'}; the certificate is signed by "${issuer}" and ends in ${days} days`;
     return days < EXPIRY_NOTICE_DAYS
-      ? warning(found, `Tell the operator of ${serverName} to renew it before ${certificate.validTo}`, details) // prettier-ignore
+      ? warning(
+          found,
+          `Tell the operator of ${serverName} to renew it before ${certificate.validTo}`,
+          details,
+        )
       : ok(found, details);
   } catch (error) {
     if (isCertificateFailure(error)) {
@@ -147,7 +179,11 @@ async function tlsFinding(server: Server, subject: Subject, signal: AbortSignal)
           `what listens at ${host} port ${port} speaks no TLS`,
           'Check the port in the address, and whether it begins with the right scheme (https, amqps)',
         )
-      : failed(EXIT.tryAgain, `no TLS with ${serverName}: ${errorText(error)}`, 'Check whether a proxy or firewall stands in between'); // prettier-ignore
+      : failed(
+          EXIT.tryAgain,
+          `no TLS with ${serverName}: ${errorText(error)}`,
+          'Check whether a proxy or firewall stands in between',
+        );
   }
 }
 

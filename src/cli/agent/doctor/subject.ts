@@ -66,9 +66,7 @@ export async function openSubject(context: EndpointContext, limitMs: number): Pr
     status: once(async () => await readStatus(context)),
     credentials,
     hub,
-    identity: once(
-      async () => await userInfo(config, userInfoTokens(config, await credentials())),
-    ),
+    identity: once(async () => await userInfo(config, userInfoTokens(config, await credentials()))),
     greeting: once(async () => await greet(config, limits)),
     broker: once(async () => brokerAccess(await (await hub()).resultConnection(), config.amqpPort)),
   };

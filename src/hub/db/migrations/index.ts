@@ -6,6 +6,7 @@ import { up as hubLiveness } from './0002-hub-liveness.ts';
 import { up as taskFate } from './0003-task-fate.ts';
 import { up as people } from './0004-people.ts';
 import { up as groupsAndSharing } from './0005-groups-and-sharing.ts';
+import { up as blobs } from './0007-blobs.ts';
 
 /** Migrations in order. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -14,4 +15,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-task-fate': { up: taskFate },
   '0004-people': { up: people },
   '0005-groups-and-sharing': { up: groupsAndSharing },
+  '0007-blobs': { up: blobs },
 };

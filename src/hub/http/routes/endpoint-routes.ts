@@ -101,7 +101,12 @@ async function register(
 ): Promise<EndpointRegistered> {
   const warnings = unknownWishes(body);
   const registered = await context.registrar.register(callerId, target, toRegistration(body));
-  return { ...registered, warnings: [...registered.warnings, ...warnings] };
+  const { blobs } = context;
+  return {
+    ...registered,
+    warnings: [...registered.warnings, ...warnings],
+    ...(blobs !== undefined && { result_upload: { inline_bytes_max: blobs.inlineBytesMax } }),
+  };
 }
 
 function toChanges(body: EndpointUpdateBody): EndpointChanges {

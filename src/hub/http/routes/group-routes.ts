@@ -128,7 +128,7 @@ function addChangingRoutes(app: FastifyInstance, context: RouteContext): void {
       const caller = changer(request);
       const { id } = await groups.administered(caller, pathId(request, ID));
       const { name, description } = request.body;
-      const group = await groups.update(id, {
+      const group = await groups.update(caller, id, {
         ...(name === undefined ? {} : { name }),
         ...(description === undefined ? {} : { description }),
       });

@@ -1,17 +1,33 @@
 /** Who somebody is, and how to check a statement of who signed in (protocol.md 2.7, 2.8). */
 import type { FastifyInstance } from 'fastify';
 
-import { DEVICE_GRANT } from '../../../protocol/oauth.ts';
+import { DEVICE_GRANT, GROUPS_SCOPE, VIEW_GROUPS_SCOPE } from '../../../protocol/oauth.ts';
+import { COMPUTE_SCOPE } from '../../../protocol/rest.ts';
 import { ID_TOKEN_ALGORITHM } from '../../auth/id-tokens.ts';
 import type { Identity } from '../../auth/identities.ts';
 import { ALL_SCOPES } from '../../auth/scopes.ts';
+import { HubError } from '../../hub-error.ts';
 import { callerOf } from '../authentication.ts';
 import { publicOrigin } from '../public-origin.ts';
 import type { RouteContext } from '../route-context.ts';
 import { answers, IdentitiesQuery, Responses } from '../schemas.ts';
+import { requireScope } from './require-scope.ts';
 
 /** Most ids or usernames that one question for identities may name. */
 const IDENTITIES_MAX = 100;
+
+/** Tokens that may look others up: those about identities, groups, or Compute, which shares with people. */
+const DIRECTORY_SCOPES = [
+  'urn:globus:auth:scope:auth.globus.org:view_identities',
+  'urn:globus:auth:scope:auth.globus.org:view_identity_set',
+  'urn:globus:auth:scope:auth.globus.org:manage_projects',
+  'openid',
+  'profile',
+  'email',
+  GROUPS_SCOPE,
+  VIEW_GROUPS_SCOPE,
+  COMPUTE_SCOPE,
+] as const;
 
 /** Adds the routes. */
 export function identityRoutes(app: FastifyInstance, { signIn }: RouteContext): void {
@@ -83,7 +99,15 @@ export function identityRoutes(app: FastifyInstance, { signIn }: RouteContext): 
       const wanted = [request.query.ids, request.query.usernames].flatMap(
         (list) => list?.split(',').map((text) => text.trim()) ?? [],
       );
-      const found = await signIn.identities.find(wanted.slice(0, IDENTITIES_MAX));
+      requireScope(callerOf(request), DIRECTORY_SCOPES);
+      if (wanted.length > IDENTITIES_MAX) {
+        throw new HubError(
+          422,
+          'SEMANTICALLY_INVALID',
+          `Request payload failed validation: ${wanted.length} ids and usernames, and ${IDENTITIES_MAX} is the most; ask for fewer at a time`,
+        );
+      }
+      const found = await signIn.identities.find(wanted);
       return { identities: found.map(identityDocument) };
     },
   );

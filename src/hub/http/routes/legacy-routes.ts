@@ -7,7 +7,12 @@ import type { FastifyInstance } from 'fastify';
 import { HubError } from '../../hub-error.ts';
 import { callerOf } from '../authentication.ts';
 import { requireUuid } from '../identifiers.ts';
-import { LegacyResponses, WhitelistBody, WhitelistEntryParams } from '../legacy-schemas.ts';
+import {
+  ALLOWED_FUNCTIONS_MAX,
+  LegacyResponses,
+  WhitelistBody,
+  WhitelistEntryParams,
+} from '../legacy-schemas.ts';
 import { pathId } from '../route-context.ts';
 import type { RouteContext } from '../route-context.ts';
 import { answers, IdParams } from '../schemas.ts';
@@ -41,6 +46,13 @@ function addWhitelistRoutes(app: FastifyInstance, { endpoints }: RouteContext): 
       const added = request.body.func.map((spelt) => requireUuid(spelt, 'body/func'));
       const { allowed_functions: allowed } = await endpoints.owned(caller, id);
       const allowedFunctions = [...new Set([...(allowed ?? []), ...added])];
+      if (allowedFunctions.length > ALLOWED_FUNCTIONS_MAX) {
+        throw new HubError(
+          422,
+          'SEMANTICALLY_INVALID',
+          `Endpoint ${id} would allow ${allowedFunctions.length} functions, and ${ALLOWED_FUNCTIONS_MAX} is the most; remove some first`,
+        );
+      }
       await endpoints.change(caller, id, { allowedFunctions });
       return { status: 'success', result: allowedFunctions };
     },

@@ -185,7 +185,10 @@ function addTokenRoutes(app: FastifyInstance, context: RouteContext): void {
   );
   app.post(
     '/v2/oauth2/device_authorization',
-    { config, schema: schema(DeviceForm, Responses.deviceAuthorization) },
+    {
+      config: { ...config, rate: 'device-codes' },
+      schema: schema(DeviceForm, Responses.deviceAuthorization),
+    },
     async (request: FormRequest, reply) => {
       reply.raw.setHeader('cache-control', 'no-store');
       return await authorizeDevice(context, request);

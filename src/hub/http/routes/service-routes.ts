@@ -16,7 +16,7 @@ export function serviceRoutes(app: FastifyInstance, context: RouteContext): void
   app.get<{ Querystring: VersionQuery }>(
     '/v2/version',
     {
-      config: { access: 'none' },
+      config: { access: 'none', rate: 'unlimited' },
       schema: {
         tags: ['service'],
         querystring: VersionQuery,
@@ -46,7 +46,7 @@ export function serviceRoutes(app: FastifyInstance, context: RouteContext): void
   app.get(
     '/v1/health',
     {
-      config: { access: 'none' },
+      config: { access: 'none', rate: 'unlimited' },
       schema: { tags: ['service'], response: { 200: Responses.health, 503: Responses.health } },
     },
     async (_request, reply) => {
@@ -56,7 +56,7 @@ export function serviceRoutes(app: FastifyInstance, context: RouteContext): void
         .send({ status: isReady ? 'ok' : 'unavailable', version: context.version, checks });
     },
   );
-  app.get('/openapi.json', { config: { access: 'none' }, schema: { hide: true } }, () =>
+  app.get('/openapi.json', { config: { access: 'none', rate: 'unlimited' }, schema: { hide: true } }, () =>
     app.swagger(),
   );
 }

@@ -8,6 +8,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 
 import type { Submission, SubmissionAccepted } from '../../../protocol/rest.ts';
+import { HubError } from '../../hub-error.ts';
 import type { SubmitRequest } from '../../tasks/task-service.ts';
 import { requireUuid } from '../identifiers.ts';
 import type { SubmissionBodyV2 } from '../schemas.ts';
@@ -20,6 +21,8 @@ export interface SubmitSteps {
   /** Of the whole request. */
   readonly idempotency: SubmitRequest['idempotency'];
   readonly callerId: string;
+  /** Most tasks in one request, over all of its endpoints. */
+  readonly tasksMax: number;
 }
 
 interface Place {
@@ -30,7 +33,8 @@ interface Place {
 
 function placesByEndpoint(body: SubmissionBodyV2): Map<string, Place[]> {
   const byEndpoint = new Map<string, Place[]>();
-  for (const [index, [functionId, endpoint, payload]] of body.tasks.entries()) {
+  for (const [index, [spelt, endpoint, payload]] of body.tasks.entries()) {
+    const functionId = requireUuid(spelt, 'body/tasks: a function');
     const endpointId = requireUuid(endpoint, 'body/tasks: an endpoint');
     const place = { index, functionId, payload };
     const places = byEndpoint.get(endpointId);
@@ -54,6 +58,17 @@ const OPTIONS = [
 function optionsOf(body: SubmissionBodyV2): Partial<Submission> {
   const options = OPTIONS.map((name) => [name, body[name]] as const);
   return Object.fromEntries(options.filter(([, value]) => value !== undefined && value !== null));
+}
+
+/** @throws HubError 413 when there are too many. */
+export function requireTaskCount(count: number, tasksMax: number): void {
+  if (count > tasksMax) {
+    throw new HubError(
+      413,
+      'BATCH_RUN_TOO_LARGE',
+      `the submission holds ${count} tasks, more than the ${tasksMax} allowed (OUTPOST_HUB_SUBMISSION_TASKS_MAX); split it`,
+    );
+  }
 }
 
 /** The task group: that of the request, or a new one, which is the same when the request is repeated. */
@@ -85,6 +100,7 @@ export async function submitV2(
   body: SubmissionBodyV2,
   steps: SubmitSteps,
 ): Promise<Record<string, unknown>> {
+  requireTaskCount(body.tasks.length, steps.tasksMax);
   const groupId = groupIdOf(body, steps);
   const options = optionsOf(body);
   const checked: { request: SubmitRequest; places: Place[] }[] = [];

@@ -32,7 +32,7 @@ import {
   SubmissionBodyV2,
   SubmissionHeaders,
 } from '../schemas.ts';
-import { submitV2 } from './submit-v2.ts';
+import { requireTaskCount, submitV2 } from './submit-v2.ts';
 
 interface IdRoute {
   Params: { id: string };
@@ -90,13 +90,7 @@ async function checkedSubmission(
     Object.keys(submission.tasks).map((spelt) => [spelt, requireUuid(spelt, 'body/tasks: a key')]),
   );
   const count = Object.values(submission.tasks).reduce((sum, list) => sum + list.length, 0);
-  if (count > context.limits.submissionTasksMax) {
-    throw new HubError(
-      413,
-      'BATCH_RUN_TOO_LARGE',
-      `the submission holds ${count} tasks, more than the ${context.limits.submissionTasksMax} allowed; split it`,
-    );
-  }
+  requireTaskCount(count, context.limits.submissionTasksMax);
   const endpoint = await context.endpoints.usable(caller, endpointId);
   const callable = await context.functions.callable(caller, [...new Set(idOf.values())]);
   const functionCode = new Map<string, SubmittedFunction>();
@@ -111,7 +105,7 @@ async function checkedSubmission(
     const { code, environment } = callable.get(id) ?? { code: '', environment: undefined };
     checkEnvironment(endpoint, id, environment);
     const payloads = submission.tasks[spelt] ?? [];
-    checkPayloads(spelt, code, payloads);
+    checkPayloads(spelt, code, payloads, context.limits.taskBytesMax ?? TASK_PACKED_BYTES_MAX);
     checkSerializers(endpoint.allowedSerializers, spelt, code, payloads);
     functionCode.set(spelt, { id, code, ...(environment !== undefined && { environment }) });
   }
@@ -144,17 +138,22 @@ function bytesInMessage(text: string): number {
     : Buffer.byteLength(JSON.stringify(text));
 }
 
-function checkPayloads(functionId: string, code: string, payloads: readonly string[]): void {
+function checkPayloads(
+  functionId: string,
+  code: string,
+  payloads: readonly string[],
+  bytesMax: number,
+): void {
   const codeBytes = bytesInMessage(code);
   for (const [index, payload] of payloads.entries()) {
     requireStorable(payload, index, functionId);
     const payloadBytes = bytesInMessage(payload);
-    if (codeBytes + payloadBytes > TASK_PACKED_BYTES_MAX) {
+    if (codeBytes + payloadBytes > bytesMax) {
       throw new HubError(
         413,
         'TASK_PAYLOAD_TOO_LARGE',
         `Task ${index + 1} of function ${functionId} is too large: ${payloadBytes} bytes of arguments and ${codeBytes} bytes of ` +
-          `function are more than the ${TASK_PACKED_BYTES_MAX} that one task may have; pass large data by reference`,
+          `function are more than the ${bytesMax} that one task may have (OUTPOST_HUB_TASK_BYTES_MAX); pass large data by reference`,
       );
     }
   }
@@ -239,6 +238,7 @@ function addSubmitRoutes(app: FastifyInstance, context: RouteContext): void {
         submit: async (checked) => await context.tasks.submit(checked),
         idempotency: idempotencyOf(request, 'v2'),
         callerId: caller.id,
+        tasksMax: context.limits.submissionTasksMax,
       });
     },
   );
