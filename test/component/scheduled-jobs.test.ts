@@ -133,10 +133,13 @@ describe('scheduled jobs', function () {
   });
 
   it('do not keep the process alive by one that hangs', async () => {
-    const hangs = async (): Promise<undefined> =>
-      await new Promise<undefined>(() => {
-        // Never settled.
-      });
+    const never = new Promise<undefined>(() => {
+      // Never settled.
+    });
+    const hangs = async (): Promise<undefined> => {
+      await never;
+      return undefined;
+    };
     await jobs.schedule([job(hangs, { limitMs: 600_000 })]);
     await eventually(() => {
       assert.equal(report().running, true);

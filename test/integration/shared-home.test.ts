@@ -132,7 +132,10 @@ describe('one home on two login nodes', function () {
     });
     const queues = (await reply.json()) as { name: string }[];
     const queue = queues.find(({ name }) => name.endsWith('.commands'))?.name ?? '';
-    const connection = await dialAmqp({ url: environment['OUTPOST_AMQP_URL'] ?? '', connectionName: 'test' });
+    const connection = await dialAmqp({
+      url: environment['OUTPOST_AMQP_URL'] ?? '',
+      connectionName: 'test',
+    });
     const publisher = await connection.openPublisher();
     const { lease_epoch: held } = await statusOn('login01');
     for (const text of [
