@@ -26,7 +26,7 @@ export const SUITES = [
   { name: 'unit', limitMs: 2 * MINUTE_MS, testTimeoutMs: 5_000 },
   { name: 'python', limitMs: 5 * MINUTE_MS },
   { name: 'component', limitMs: 10 * MINUTE_MS, testTimeoutMs: 30_000 },
-  { name: 'integration', limitMs: 20 * MINUTE_MS, testTimeoutMs: 60_000, services: true },
+  { name: 'integration', limitMs: 30 * MINUTE_MS, testTimeoutMs: 60_000, services: true },
   { name: 'interop', limitMs: 15 * MINUTE_MS, testTimeoutMs: 120_000, services: true, sdk: true },
   { name: 'chaos', limitMs: 15 * MINUTE_MS, testTimeoutMs: 120_000, services: true },
   { name: 'packaging', limitMs: 10 * MINUTE_MS, testTimeoutMs: 120_000 },
@@ -203,8 +203,13 @@ export async function runSuite(suite, { environment, specs, mochaArgs }) {
   const begun = performance.now();
   try {
     const how = { env: suiteEnvironment(home, environment), specs, mochaArgs, scratch };
-    const { passed, failed, skipped, failures, titles = [] } =
-      suite.name === 'python' ? await runPython(suite, how) : await runMocha(suite, how);
+    const {
+      passed,
+      failed,
+      skipped,
+      failures,
+      titles = [],
+    } = suite.name === 'python' ? await runPython(suite, how) : await runMocha(suite, how);
     const durationMs = performance.now() - begun;
     return tally(suite.name, { passed, failed, skipped, failures, titles, durationMs });
   } finally {

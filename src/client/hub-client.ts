@@ -336,7 +336,9 @@ export class HubClient {
       timeoutMs: LARGE_TIMEOUT_MS,
     };
     const { body } = await this.request(withSignal(call, signal));
-    return unpackResult(Buffer.concat([MESSAGE_VERSION, Buffer.from(JSON.stringify(body) ?? '')]));
+    return unpackResult(
+      Buffer.concat([MESSAGE_VERSION, Buffer.from(JSON.stringify(body ?? null))]),
+    );
   }
 
   /** The tasks of a group. */

@@ -196,12 +196,7 @@ export class Hub {
       }));
     const access = createAccessControl(db, clock);
     const endpoints = new EndpointCatalogue(db, clock, access);
-    const functions = new FunctionCatalogue(
-      db,
-      clock,
-      settings.limits.functionBytesMax,
-      access,
-    );
+    const functions = new FunctionCatalogue(db, clock, settings.limits.functionBytesMax, access);
     const server = await createHttpServer({
       version: packageVersion(),
       limits: settings.limits,

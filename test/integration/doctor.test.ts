@@ -60,8 +60,10 @@ describe('agent doctor', function () {
   before(async () => {
     stack = await Stack.start({ hubOnly: true });
     proxy = await RecordingProxy.start(stack.hubUrl);
-    // Takes connections and never says a word.
-    silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1');
+    // Takes connections and never says a word, but notices when they end.
+    silent = createServer((socket) => {
+      socket.on('error', () => undefined).resume();
+    }).listen(0, '127.0.0.1');
     await once(silent, 'listening');
     await configure('default', { 'hub-url': proxy.url, 'log-level': 'trace' });
     const config = join(directoryOf('default'), 'config.yaml');

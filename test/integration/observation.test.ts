@@ -92,9 +92,12 @@ describe('an agent that is looked at', function () {
   it('is alive and ready, on a socket that is the owner’s alone', async () => {
     assert.equal((await stat(socketPath)).mode & 0o777, 0o600);
     assert.equal((await ask('/healthz')).status, 200);
-    const { status, text } = await ask('/readyz');
-    assert.equal(status, 200, text);
-    assert.deepEqual(JSON.parse(text), { ready: true, reasons: [], notes: [] });
+    // Online comes first; the worker host starts beside it.
+    await eventually(async () => {
+      const { status, text } = await ask('/readyz');
+      assert.equal(status, 200, text);
+      assert.deepEqual(JSON.parse(text), { ready: true, reasons: [], notes: [] });
+    });
   });
 
   it('counts what has run, stage by stage, and leaves no file for tasks that print nothing', async () => {

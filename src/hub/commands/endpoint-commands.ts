@@ -51,7 +51,7 @@ export class EndpointCommands {
       .select(sql<boolean>`coalesce(lease_expires_at > now(), false)`.as('is_held'))
       .where('id', '=', id)
       .executeTakeFirstOrThrow();
-    const holder = row.lease_holder as StoredHolder | null;
+    const holder: StoredHolder | null = row.lease_holder;
     const report = row.status_report ?? {};
     return {
       endpoint_id: id,

@@ -27,7 +27,7 @@ export function docCommentOf(text: string, language: 'javascript' | 'python'): s
  * a regular expression for all of this takes seconds for a text that is made for it.
  */
 function docstringOf(text: string): string | undefined {
-  let at = 0;
+  let at: number;
   for (let colon = text.indexOf(':'); colon !== -1; colon = text.indexOf(':', at)) {
     at = endOf(BLANKS, text, colon + 1);
     if (text[at] === '#') {

@@ -147,7 +147,7 @@ export class LoginFile {
 
 function parse(text: string): Contents | undefined {
   try {
-    const value = JSON.parse(text) as Partial<Contents> | null;
+    const value = JSON.parse(text) as Partial<Record<keyof Contents, unknown>> | null;
     return value?.version === 1 && typeof value.hubs === 'object' && value.hubs !== null
       ? (value as Contents)
       : undefined;

@@ -45,6 +45,7 @@ describe('a client', () => {
     let attempts = 0;
     const loginManager: LoginManager = {
       // As one that is written without async does.
+      // eslint-disable-next-line @typescript-eslint/promise-function-async
       ensureLoggedIn: () => {
         attempts += 1;
         if (attempts === 1) {
@@ -74,7 +75,7 @@ describe('a client', () => {
     const asked: number[] = [];
     const fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
       await Promise.resolve();
-      const names = new URL(input as URL).searchParams.get('usernames')?.split(',');
+      const names = new URL(input).searchParams.get('usernames')?.split(',');
       if (names !== undefined) {
         asked.push(names.length);
         return Response.json({

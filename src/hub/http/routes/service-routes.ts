@@ -56,7 +56,9 @@ export function serviceRoutes(app: FastifyInstance, context: RouteContext): void
         .send({ status: isReady ? 'ok' : 'unavailable', version: context.version, checks });
     },
   );
-  app.get('/openapi.json', { config: { access: 'none', rate: 'unlimited' }, schema: { hide: true } }, () =>
-    app.swagger(),
+  app.get(
+    '/openapi.json',
+    { config: { access: 'none', rate: 'unlimited' }, schema: { hide: true } },
+    () => app.swagger(),
   );
 }
