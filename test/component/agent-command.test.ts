@@ -151,7 +151,7 @@ describe('the agent command', function () {
       ],
     );
     const table = (await agent(['list'])).stdout;
-    assert.match(table, /^NAME +ID +STATE +PID +SINCE\none +- +stopped/);
+    assert.match(table, /^NAME +ID +STATE +HOST +PID +SINCE\none +- +stopped/);
     assert.equal(table.includes('\u001B'), false, 'no colour without a terminal');
   });
 
@@ -235,7 +235,7 @@ describe('the agent command', function () {
     assert.match(second.stderr, new RegExp(`process ${pid}`));
     assert.equal((await agent(['delete', 'one', '--yes'])).code, 73);
     const stopped = await agentJson(['stop', 'one']);
-    assert.deepEqual(stopped, { name: 'one', was_running: true, pid });
+    assert.deepEqual(stopped, { name: 'one', was_running: true, pid, host: null });
     assert.equal((await agentJson(['status', 'one']))['state'], 'stopped');
     assert.equal(existsSync(join(home, 'one', 'agent.lock')), false);
   });

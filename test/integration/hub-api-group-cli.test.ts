@@ -61,11 +61,20 @@ describe('the hub group command', function () {
 
   it('changes roles, takes names of clients, and removes whoever there is', async () => {
     const gone = await hub.createClient();
-    await json('create', 'crew');
+    const { group_id: id } = await json('create', 'crew');
     await json('add', 'crew', `client 1, client 2,${gone.id}`);
     const { role } = await json('add', 'crew', 'client 2', '--role', 'manager');
     assert.equal(role, 'manager');
     await hub.clients.delete(gone.id);
+    const memberIds = async (): Promise<unknown[]> =>
+      ((await json('show', 'crew'))['members'] as Json[]).map((each) => each['identity_id']);
+    assert.ok(!(await memberIds()).includes(gone.id));
+    // As an earlier version left them.
+    await hub.db
+      .insertInto('group_members')
+      .values({ group_id: String(id), identity_id: gone.id, role: 'admin' })
+      .execute();
+    assert.ok((await memberIds()).includes(gone.id));
     await json('remove', 'crew', `${gone.id},client 1`);
     const { members } = await json('show', 'crew');
     assert.deepEqual(
