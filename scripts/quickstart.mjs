@@ -246,7 +246,10 @@ async function configureEndpoint(hubUrl, python) {
   if (!configured) {
     await command(AGENT, ['configure', ENDPOINT, '--hub-url', hubUrl, '--python', python]);
   }
-  if (!existsSync(envFile)) {
+  // `agent configure` writes the file with everything in it commented out.
+  const hasSecret =
+    existsSync(envFile) && /^OUTPOST_CLIENT_SECRET=./m.test(readFileSync(envFile, 'utf8'));
+  if (!hasSecret) {
     await command(HUB, [
       'client',
       'create',

@@ -140,6 +140,19 @@ describe('the hub command', function () {
     );
   });
 
+  it('writes credentials into the commented file of an endpoint, and leaves the rest of it alone', async () => {
+    const file = join(home, 'endpoint.env');
+    const before =
+      '# Yours alone.\n# OUTPOST_CLIENT_ID=\n# OUTPOST_CLIENT_SECRET=\nOUTPOST_RESERVE=5';
+    await writeFile(file, before, { mode: 0o600 });
+    const created = await hub(['client', 'create', 'heidi', '--write-env', file]);
+    assert.equal(created.code, 0, created.stderr);
+    const [, id, secret, rest] = (await readFile(file, 'utf8')).split('\n');
+    assert.match(id ?? '', /^OUTPOST_CLIENT_ID=[0-9a-f-]{36}$/);
+    assert.match(secret ?? '', /^OUTPOST_CLIENT_SECRET=[\w-]{43}$/);
+    assert.equal(rest, 'OUTPOST_RESERVE=5');
+  });
+
   it('takes settings from a file', async () => {
     const file = join(home, 'hub.env');
     await writeFile(file, `OUTPOST_DATABASE_URL=${database.databaseUrl}\n`, { mode: 0o600 });

@@ -1,5 +1,5 @@
 /** What `hub client create` and `hub client rotate` do with a new secret: print it, or write it to a file, once. */
-import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import type { Argv } from 'yargs';
@@ -19,22 +19,32 @@ export function withWriteEnv<T>(parser: Argv<T>): Argv<T & WriteEnvArguments> {
     .option('write-env', {
       type: 'string',
       requiresArg: true,
-      describe: 'Write id and secret to this file (0600) instead of printing them',
+      describe:
+        'Write id and secret to this file (0600) instead of printing them; what else is in it stays',
     })
     .option('force', {
       type: 'boolean',
       default: false,
-      describe: 'Replace the file of --write-env when it exists',
+      describe: 'Replace the credentials that the file of --write-env holds',
     }) as unknown as Argv<T & WriteEnvArguments>;
 }
 
 /** The file of `--write-env`. @throws UsageError before there is a secret, which would be lost. */
 export function plannedEnvFile({ writeEnv, force }: WriteEnvArguments): string | undefined {
   const file = writeEnv === undefined ? undefined : resolve(writeEnv);
-  if (file !== undefined && !force && existsSync(file)) {
-    throw new UsageError(`${file} exists already; choose another file, or replace it with --force`);
+  if (file !== undefined && !force && CREDENTIAL.test(textOf(file))) {
+    throw new UsageError(
+      `${file} holds credentials already; choose another file, or replace them with --force`,
+    );
   }
   return file;
+}
+
+/** A credential that is set, unlike the commented ones of a file that `agent configure` wrote. */
+const CREDENTIAL = /^\s*(?:export\s+)?OUTPOST_CLIENT_(?:ID|SECRET)\s*=\s*\S/m;
+
+function textOf(file: string): string {
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
 }
 
 /** Writes id and secret to the file, or prints them. */
@@ -67,10 +77,16 @@ export function handOutCredentials(
 
 function writeCredentials(file: string, client: CreatedClient): void {
   const temporary = `${file}.${process.pid}`;
-  writeFileSync(
-    temporary,
-    `OUTPOST_CLIENT_ID=${client.id}\nOUTPOST_CLIENT_SECRET=${client.secret}\n`,
-    { mode: 0o600, flag: 'wx' },
-  );
+  const named = withVariable(textOf(file), 'OUTPOST_CLIENT_ID', client.id);
+  const text = withVariable(named, 'OUTPOST_CLIENT_SECRET', client.secret);
+  writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' });
   renameSync(temporary, file);
+}
+
+/** In the place of the line that sets the variable or shows how to, otherwise at the end. */
+function withVariable(text: string, name: string, value: string): string {
+  const line = new RegExp(`^(?:# *)?(?:export +)?${name} *=.*$`, 'm');
+  return line.test(text)
+    ? text.replace(line, () => `${name}=${value}`)
+    : `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}${name}=${value}\n`;
 }
