@@ -435,6 +435,25 @@ async function main() {
     return 0;
   }
   const ownServers = await prepare(options);
+  const outcome = options.once ? await once(ownServers) : await startAndTour(ownServers);
+  if (!options.once) {
+    explain(outcome.hubUrl);
+  }
+  return report(options, outcome);
+}
+
+/** As {@link startAndTour}, with nothing left running, also when a step failed. */
+async function once(ownServers) {
+  try {
+    return await startAndTour(ownServers);
+  } finally {
+    console.log('');
+    await stopAll();
+  }
+}
+
+/** Starts hub and agent, and runs functions. */
+async function startAndTour(ownServers) {
   const begun = performance.now();
   // Begun first, since pip takes longest; waited for only where it is needed.
   const installing = ensureSdkVenv(ROOT, { upgrade: false });
@@ -445,14 +464,13 @@ async function main() {
   const readyMs = Math.round(performance.now() - begun);
   console.log(`\n${bold('Running functions on this machine')}`);
   const checks = await tour({ hubUrl, endpointId, credentials, venv });
+  return { hubUrl, checks, readyMs };
+}
+
+/** Says how it went; returns the exit code. */
+function report({ json }, { checks, readyMs }) {
   const ok = checks.every((check) => check.ok || check.skipped !== undefined);
-  if (options.once) {
-    console.log('');
-    await stopAll();
-  } else {
-    explain(hubUrl);
-  }
-  if (options.json) {
+  if (json) {
     console.log(JSON.stringify({ ok, checks, readyMs }));
   }
   return ok ? 0 : 1;
