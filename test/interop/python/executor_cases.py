@@ -173,7 +173,8 @@ class ExecutorCases(unittest.TestCase):
         self.assertEqual(future.result(timeout=30), 2)
 
     def test_cancels_at_shutdown_what_it_has_not_sent(self):
-        gcx = executor(api_burst_limit=1, api_burst_window_s=32, batch_size=1)
+        # The SDK counts only requests of fewer tasks than the limit: from the third one on it waits.
+        gcx = executor(api_burst_limit=2, api_burst_window_s=16, batch_size=1)
         futures = [gcx.submit(add, number) for number in range(20)]
         self.assertEqual(futures[0].result(timeout=30), 1)
         gcx.shutdown(wait=False, cancel_futures=True)
