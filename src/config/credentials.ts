@@ -11,6 +11,7 @@
 import { join } from 'node:path';
 
 import { AuthError, ConfigError } from '../base/errors.ts';
+import { CREDENTIAL_PAIRS } from '../protocol/credential-variables.ts';
 import type { Environment } from './config-sources.ts';
 import { readDotenvFile } from './dotenv-file.ts';
 import { UUID_PATTERN } from './option-types.ts';
@@ -29,24 +30,10 @@ export interface Credentials {
   readonly warnings: readonly string[];
 }
 
-/** Names of the variables of a pair. */
-interface PairNames {
-  readonly id: string;
-  readonly secret: string;
-  readonly isLegacy: boolean;
-}
-
-const PAIRS: readonly PairNames[] = [
-  { id: 'OUTPOST_CLIENT_ID', secret: 'OUTPOST_CLIENT_SECRET', isLegacy: false },
-  { id: 'GLOBUS_COMPUTE_CLIENT_ID', secret: 'GLOBUS_COMPUTE_CLIENT_SECRET', isLegacy: false },
-  { id: 'FUNCX_SDK_CLIENT_ID', secret: 'FUNCX_SDK_CLIENT_SECRET', isLegacy: true },
-];
-
 /** Variables that hold credentials: none of them may reach a background process or a worker by inheritance. */
-export const CREDENTIAL_VARIABLES: readonly string[] = PAIRS.flatMap(({ id, secret }) => [
-  id,
-  secret,
-]);
+export const CREDENTIAL_VARIABLES: readonly string[] = CREDENTIAL_PAIRS.flatMap(
+  ({ id, secret }) => [id, secret],
+);
 
 /** Where credentials are looked for. */
 export interface CredentialSources {
@@ -168,7 +155,7 @@ async function readSystemdCredential(directory: string, name: string): Promise<s
 }
 
 function pairIn(variables: Environment, source: string, handOver: boolean): FoundPair | undefined {
-  for (const names of PAIRS) {
+  for (const names of CREDENTIAL_PAIRS) {
     const id = unset(variables[names.id]);
     const secret = unset(variables[names.secret]);
     if (id !== undefined || secret !== undefined) {

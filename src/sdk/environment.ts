@@ -4,6 +4,7 @@
  */
 import { readAuthorityFile } from '../base/authority-file.ts';
 import { AuthError, ConfigError } from '../base/errors.ts';
+import { CREDENTIAL_PAIRS } from '../protocol/credential-variables.ts';
 
 /** Variables by name, such as those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -15,12 +16,6 @@ export interface Credentials {
 }
 
 const DEFAULT_HUB_URL = 'http://localhost:5000';
-
-const PAIRS = [
-  ['OUTPOST_CLIENT_ID', 'OUTPOST_CLIENT_SECRET'],
-  ['GLOBUS_COMPUTE_CLIENT_ID', 'GLOBUS_COMPUTE_CLIENT_SECRET'],
-  ['FUNCX_SDK_CLIENT_ID', 'FUNCX_SDK_CLIENT_SECRET'],
-] as const;
 
 /** The environment of this process; empty where there is none. */
 export function processEnvironment(): Environment {
@@ -65,7 +60,7 @@ export function credentialsFrom(
   if (given.clientId !== undefined || given.clientSecret !== undefined) {
     return givenCredentials(given.clientId ?? '', given.clientSecret ?? '');
   }
-  const pairs = PAIRS.map(([idName, secretName]) => ({
+  const pairs = CREDENTIAL_PAIRS.map(({ id: idName, secret: secretName }) => ({
     idName,
     secretName,
     clientId: setting(environment, idName),
