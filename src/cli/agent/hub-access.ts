@@ -16,6 +16,12 @@ export function userAgent(): string {
   return `outpost-agent/${packageVersion()}`;
 }
 
+/** How long, and how often, a command tries. */
+export interface CommandLimits {
+  readonly timeoutMs: number;
+  readonly retries: number;
+}
+
 /** Limits for a command that somebody waits for: it says what is wrong rather than trying for long. */
 const COMMAND_LIMITS = { timeoutMs: 10_000, retries: 1 } as const;
 
@@ -44,7 +50,7 @@ export function tokenSource(
 export function commandHubClient(
   hub: HubPlace,
   credentials: Credentials,
-  limits: { readonly timeoutMs: number; readonly retries: number } = COMMAND_LIMITS,
+  limits: CommandLimits = COMMAND_LIMITS,
   tokens: TokenSource = tokenSource(hub, credentials, limits),
 ): HubClient {
   return new HubClient({
@@ -52,6 +58,18 @@ export function commandHubClient(
     tokens,
     userAgent: userAgent(),
     ...(hub.ca !== undefined && { ca: hub.ca }),
+    ...limits,
+  });
+}
+
+/** Plain requests to the hub for one command. */
+export function commandHttp({ hubUrl, ca }: HubPlace, limits: CommandLimits): JsonHttpClient {
+  return new JsonHttpClient({
+    baseUrl: hubUrl,
+    setting: 'hub_url',
+    serverName: 'the hub',
+    userAgent: userAgent(),
+    ...(ca !== undefined && { ca }),
     ...limits,
   });
 }
@@ -73,15 +91,8 @@ export function userInfoTokens(hub: HubPlace, credentials: Credentials): TokenSo
 }
 
 /** Asks the hub whose tokens these are (protocol.md 2.8). */
-export async function userInfo({ hubUrl, ca }: HubPlace, tokens: TokenSource): Promise<UserInfo> {
-  const http = new JsonHttpClient({
-    baseUrl: hubUrl,
-    setting: 'hub_url',
-    serverName: 'the hub',
-    userAgent: userAgent(),
-    ...(ca !== undefined && { ca }),
-    ...COMMAND_LIMITS,
-  });
+export async function userInfo(hub: HubPlace, tokens: TokenSource): Promise<UserInfo> {
+  const http = commandHttp(hub, COMMAND_LIMITS);
   const ask = async (refresh: boolean): Promise<JsonReply> =>
     await http.request({
       method: 'GET',
@@ -97,7 +108,7 @@ export async function userInfo({ hubUrl, ca }: HubPlace, tokens: TokenSource): P
   if (reply.status === 401 || reply.status === 403) {
     throw new AuthError(
       'TOKEN_REJECTED',
-      `The hub at ${hubUrl} granted a token and then refused it (${reply.status}). Is something between you and the hub taking the Authorization header away?`,
+      `The hub at ${hub.hubUrl} granted a token and then refused it (${reply.status}). Is something between you and the hub taking the Authorization header away?`,
     );
   }
   const claims =
@@ -108,7 +119,7 @@ export async function userInfo({ hubUrl, ca }: HubPlace, tokens: TokenSource): P
   if (reply.status !== 200 || typeof sub !== 'string') {
     throw new ProtocolError(
       'RESPONSE_INVALID',
-      `${hubUrl}/v2/oauth2/userinfo answered ${reply.status} and does not say who you are. Check that hub_url is the address of a hub.`,
+      `${hub.hubUrl}/v2/oauth2/userinfo answered ${reply.status} and does not say who you are. Check that hub_url is the address of a hub.`,
     );
   }
   return {

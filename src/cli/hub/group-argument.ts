@@ -1,4 +1,6 @@
 /** Groups and members as people name them on the command line. */
+import type { Argv } from 'yargs';
+
 import { systemClock } from '../../base/clock.ts';
 import { ConflictError } from '../../base/errors.ts';
 import { ClientRegistry } from '../../hub/auth/client-registry.ts';
@@ -8,6 +10,15 @@ import { GroupRegistry } from '../../hub/groups/group-registry.ts';
 import type { Group } from '../../hub/groups/group-registry.ts';
 import { Memberships } from '../../hub/groups/memberships.ts';
 import { canonicalUuid } from '../../protocol/messages.ts';
+
+/** Declares the positional `group`. */
+export function withGroup<T>(parser: Argv<T>): Argv<T & { group: string }> {
+  return parser.positional('group', {
+    type: 'string',
+    demandOption: true,
+    describe: 'Id or name of the group',
+  });
+}
 
 /** The registry of groups for one command. */
 export function groupRegistry(db: OpenDatabase): GroupRegistry {

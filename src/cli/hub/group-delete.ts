@@ -1,18 +1,13 @@
 /** `hub group delete`. */
 import { defineCommand } from '../command-line.ts';
 import { printJson, printLine } from '../output.ts';
-import { findGroup, groupRegistry } from './group-argument.ts';
+import { findGroup, groupRegistry, withGroup } from './group-argument.ts';
 import { withHubDatabase } from './hub-database.ts';
 import { withEnvFile } from './hub-environment.ts';
 
 /** The command. */
 export const groupDelete = defineCommand(
-  (parser) =>
-    withEnvFile(parser).positional('group', {
-      type: 'string',
-      demandOption: true,
-      describe: 'Id or name of the group',
-    }),
+  (parser) => withGroup(withEnvFile(parser)),
   async (argv) => {
     const group = await withHubDatabase(argv.envFile, async (db) => {
       const found = await findGroup(db, argv.group);

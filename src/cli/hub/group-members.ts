@@ -11,7 +11,7 @@ import type { GroupRole } from '../../protocol/sharing.ts';
 import { defineCommand } from '../command-line.ts';
 import type { CommonArguments } from '../command-line.ts';
 import { printJson, printLine } from '../output.ts';
-import { findGroup, findIdentities, groupRegistry } from './group-argument.ts';
+import { findGroup, findIdentities, groupRegistry, withGroup } from './group-argument.ts';
 import type { NamedIdentity } from './group-argument.ts';
 import { withHubDatabase } from './hub-database.ts';
 import { withEnvFile } from './hub-environment.ts';
@@ -26,17 +26,11 @@ interface MemberArguments extends CommonArguments {
 }
 
 function withMembers(parser: Argv<CommonArguments>): Argv<MemberArguments> {
-  return withEnvFile(parser)
-    .positional('group', {
-      type: 'string',
-      demandOption: true,
-      describe: 'Id or name of the group',
-    })
-    .positional('members', {
-      type: 'string',
-      demandOption: true,
-      describe: 'Username, name of a client, or id; several with commas between them',
-    });
+  return withGroup(withEnvFile(parser)).positional('members', {
+    type: 'string',
+    demandOption: true,
+    describe: 'Username, name of a client, or id; several with commas between them',
+  });
 }
 
 /** Applies one change for each member. @throws ConflictError PRECONDITION_FAILED for the first that is refused. */

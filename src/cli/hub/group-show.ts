@@ -1,18 +1,13 @@
 /** `hub group show`. */
 import { defineCommand } from '../command-line.ts';
 import { printFields, printJson, printLine, printTable } from '../output.ts';
-import { findGroup, groupRegistry, namesOf } from './group-argument.ts';
+import { findGroup, groupRegistry, namesOf, withGroup } from './group-argument.ts';
 import { withHubDatabase } from './hub-database.ts';
 import { withEnvFile } from './hub-environment.ts';
 
 /** The command. */
 export const groupShow = defineCommand(
-  (parser) =>
-    withEnvFile(parser).positional('group', {
-      type: 'string',
-      demandOption: true,
-      describe: 'Id or name of the group',
-    }),
+  (parser) => withGroup(withEnvFile(parser)),
   async (argv) => {
     const { group, members } = await withHubDatabase(argv.envFile, async (db) => {
       const found = await findGroup(db, argv.group);

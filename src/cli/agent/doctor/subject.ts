@@ -7,10 +7,9 @@ import type { Credentials } from '../../../config/credentials.ts';
 import type { ResultConnection } from '../../../protocol/rest.ts';
 import { parseBrokerUrl } from '../../../transport/amqp/broker-address.ts';
 import type { BrokerAddress } from '../../../transport/amqp/broker-address.ts';
-import { JsonHttpClient } from '../../../transport/http/json-client.ts';
 import type { EndpointContext } from '../endpoint-argument.ts';
-import { commandHubClient, userAgent, userInfo, userInfoTokens } from '../hub-access.ts';
-import type { UserInfo } from '../hub-access.ts';
+import { commandHttp, commandHubClient, userInfo, userInfoTokens } from '../hub-access.ts';
+import type { CommandLimits, HubPlace, UserInfo } from '../hub-access.ts';
 import { readStatus } from '../status-document.ts';
 import type { StatusDocument } from '../status-document.ts';
 import { settingsInPart } from './settings-in-part.ts';
@@ -72,18 +71,8 @@ export async function openSubject(context: EndpointContext, limitMs: number): Pr
   };
 }
 
-async function greet(
-  { hubUrl, ca }: { readonly hubUrl: string; readonly ca: string | undefined },
-  limits: { readonly timeoutMs: number; readonly retries: number },
-): Promise<HubGreeting> {
-  const http = new JsonHttpClient({
-    baseUrl: hubUrl,
-    setting: 'hub_url',
-    serverName: 'the hub',
-    userAgent: userAgent(),
-    ...(ca !== undefined && { ca }),
-    ...limits,
-  });
+async function greet(hub: HubPlace, limits: CommandLimits): Promise<HubGreeting> {
+  const http = commandHttp(hub, limits);
   const get = { method: 'GET', idempotent: true } as const;
   // The first one opens the connection, which must not count as a difference of clocks.
   const health = await http.request({ ...get, path: '/v1/health' });
