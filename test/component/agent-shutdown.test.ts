@@ -3,17 +3,15 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
 import { AgentShutdown } from '../../src/agent/agent-shutdown.ts';
-import { Dispatcher } from '../../src/agent/dispatcher.ts';
 import { Intake } from '../../src/agent/intake.ts';
 import { Registrar } from '../../src/agent/registration.ts';
-import { ResultOutbox } from '../../src/agent/result-outbox.ts';
-import { TaskStatuses } from '../../src/agent/task-statuses.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { HubClient } from '../../src/client/hub-client.ts';
 import { packTask } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import type { AmqpConsumer } from '../../src/transport/amqp/consumer.ts';
+import { makeDispatcher } from '../support/dispatcher-fixture.ts';
 import { JournalFixture } from '../support/journal-fixture.ts';
 
 describe('the end of an agent', () => {
@@ -27,32 +25,7 @@ describe('the end of an agent', () => {
     const { journal } = await fixture.open(await fixture.directory());
     const clock = systemClock;
     const logger = silentLogger;
-    const outbox = new ResultOutbox(
-      journal,
-      clock,
-      logger,
-      () => undefined,
-      () => ({ body: Buffer.alloc(0), headers: {} }),
-    );
-    const dispatcher = new Dispatcher({
-      rules: {
-        endpointId: randomUUID(),
-        allowedFunctions: undefined,
-        places: { javascript: 1, python: 1 },
-      },
-      reserve: 8,
-      maxRetries: 0,
-      taskTimeoutMs: 0,
-      journal,
-      outbox,
-      statuses: new TaskStatuses(clock),
-      clock,
-      logger,
-      isHostConnected: () => true,
-      sendToHost: () => undefined,
-      pauseConsuming: () => undefined,
-      resumeConsuming: () => undefined,
-    });
+    const dispatcher = makeDispatcher(journal);
     dispatcher.onHostReady({ type: 'ready', javascript: 1, python: 1 });
     const intake = new Intake({
       prefetch: 1,

@@ -2,17 +2,15 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
-import { Dispatcher } from '../../src/agent/dispatcher.ts';
+import type { Dispatcher } from '../../src/agent/dispatcher.ts';
 import type { Journal, RecoveredTask } from '../../src/agent/journal/journal.ts';
-import { ResultOutbox } from '../../src/agent/result-outbox.ts';
-import { TaskStatuses } from '../../src/agent/task-statuses.ts';
 import type { Clock, Timer } from '../../src/base/clock.ts';
-import { silentLogger } from '../../src/base/logger.ts';
 import type { TaskFrame } from '../../src/protocol/host-frames.ts';
 import { packTask, unpackResult } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../../src/transport/amqp/consumer.ts';
 import { BegunMarks } from '../../src/workers/begun-marks.ts';
+import { makeDispatcher } from '../support/dispatcher-fixture.ts';
 import { eventually } from '../support/eventually.ts';
 import { JournalFixture } from '../support/journal-fixture.ts';
 
@@ -90,28 +88,9 @@ describe('dispatcher', () => {
   let pauses: string[];
 
   function build(reserve: number): Dispatcher {
-    const outbox = new ResultOutbox(
-      journal,
-      clock,
-      silentLogger,
-      () => undefined,
-      () => ({ body: Buffer.alloc(0), headers: {} }),
-    );
-    return new Dispatcher({
-      rules: {
-        endpointId: randomUUID(),
-        allowedFunctions: undefined,
-        places: { javascript: 1, python: 1 },
-      },
+    return makeDispatcher(journal, {
       reserve,
-      maxRetries: 0,
-      taskTimeoutMs: 0,
-      journal,
-      outbox,
-      statuses: new TaskStatuses(clock),
       clock,
-      logger: silentLogger,
-      isHostConnected: () => true,
       sendToHost: (frame) => {
         frames.push(frame as TaskFrame);
       },

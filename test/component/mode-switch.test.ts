@@ -7,19 +7,18 @@ import { randomUUID } from 'node:crypto';
 
 import { decodeModeRecord, encodeModeRecord } from '../../src/agent/agent-mode.ts';
 import type { ModeRecord } from '../../src/agent/agent-mode.ts';
-import { Dispatcher } from '../../src/agent/dispatcher.ts';
+import type { Dispatcher } from '../../src/agent/dispatcher.ts';
 import { HandBack } from '../../src/agent/hand-back.ts';
 import { Intake } from '../../src/agent/intake.ts';
 import type { Journal } from '../../src/agent/journal/journal.ts';
 import { ModeSwitch } from '../../src/agent/mode-switch.ts';
 import { Registrar } from '../../src/agent/registration.ts';
-import { ResultOutbox } from '../../src/agent/result-outbox.ts';
-import { TaskStatuses } from '../../src/agent/task-statuses.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { UnavailableError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { HubClient } from '../../src/client/hub-client.ts';
 import { clientCredentialsTokenSource } from '../../src/transport/oauth/client-credentials.ts';
+import { makeDispatcher } from '../support/dispatcher-fixture.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeHub } from '../support/fake-hub.ts';
 import { JournalFixture } from '../support/journal-fixture.ts';
@@ -82,31 +81,13 @@ describe('draining', function () {
       silentLogger,
     );
     await registrar.obtain();
-    const outbox = new ResultOutbox(
-      journal,
-      systemClock,
-      silentLogger,
-      () => undefined,
-      () => ({ body: Buffer.alloc(0), headers: {} }),
-    );
-    dispatcher = new Dispatcher({
+    dispatcher = makeDispatcher(journal, {
       rules: {
         endpointId: ENDPOINT_ID,
         allowedFunctions: undefined,
         places: { javascript: 1, python: 1 },
       },
-      reserve: 8,
-      maxRetries: 0,
-      taskTimeoutMs: 0,
-      journal,
-      outbox,
-      statuses: new TaskStatuses(systemClock),
-      clock: systemClock,
-      logger: silentLogger,
       isHostConnected: () => false,
-      sendToHost: () => undefined,
-      pauseConsuming: () => undefined,
-      resumeConsuming: () => undefined,
     });
     intake = new Intake({
       prefetch: 1,
