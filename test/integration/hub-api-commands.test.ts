@@ -42,6 +42,26 @@ describe('commands for endpoints at the hub', function () {
     assert.equal(after.body['lease'], 'released');
   });
 
+  it('tell of a lease as it was before its release or after it, never of something between', async () => {
+    const { endpoint_id: id } = await registerEndpoint(owner, { lease: { holder: HOLDER } });
+    const seen = new Set<unknown>();
+    let isOver = false;
+    const look = async (): Promise<void> => {
+      while (!isOver) {
+        seen.add((await owner.call('GET', `/v1/endpoints/${id}/lease`)).body['lease']);
+      }
+    };
+    const lookers = [look(), look(), look(), look()];
+    for (let epoch = 1; epoch <= 40; epoch += 1) {
+      const path = `/v1/endpoints/${id}/lease/release`;
+      assert.equal((await owner.call('POST', path, { epoch })).status, 200);
+      await registerEndpoint(owner, { endpoint_uuid: id, lease: { holder: HOLDER } });
+    }
+    isOver = true;
+    await Promise.all(lookers);
+    assert.deepEqual([...seen].sort(), ['held', 'released']);
+  });
+
   it('are refused for another lease than the one that is held, and while nobody listens', async () => {
     const { endpoint_id: id } = await registerEndpoint(owner, { lease: { holder: HOLDER } });
     const path = `/v1/endpoints/${id}/commands`;

@@ -44,7 +44,7 @@ export interface EndpointChanges {
 export type EndpointRole = 'owner' | 'any';
 
 /** In SQL, so that it is decided in database time. Offline after three missed heartbeats, but never before 5 s. */
-const IS_ONLINE = sql<boolean>`(
+export const IS_ONLINE = sql<boolean>`(
   active
   and last_heartbeat_at is not null
   and last_heartbeat_at > now() - greatest(3 * heartbeat_period_s, 5) * interval '1 second'

@@ -17,6 +17,7 @@ import type {
 } from '../../protocol/endpoint-commands.ts';
 import type { Caller } from '../auth/caller.ts';
 import { commandQueueName } from '../broker/topology-table.ts';
+import { IS_ONLINE } from '../catalogue/endpoint-catalogue.ts';
 import type { EndpointCatalogue } from '../catalogue/endpoint-catalogue.ts';
 import type { StoredHolder } from '../catalogue/lease.ts';
 import type { HubDatabase } from '../db/schema.ts';
@@ -44,10 +45,12 @@ export class EndpointCommands {
   /** Who holds the endpoint. @throws HubError 403 or 404. */
   async lease(owner: Caller, id: string): Promise<EndpointLease> {
     const { db, endpoints } = this.#options;
-    const row = await endpoints.owned(owner, id);
-    const { status } = await endpoints.status(owner, id);
-    const { is_held: isHeld } = await db
+    await endpoints.owned(owner, id);
+    // One statement: of two, one could see the lease before its release and one after it, which together would look expired.
+    const row = await db
       .selectFrom('endpoints')
+      .select(['lease_epoch', 'lease_holder', 'lease_expires_at', 'last_heartbeat_at'])
+      .select(['status_report', IS_ONLINE.as('is_online')])
       .select(sql<boolean>`coalesce(lease_expires_at > now(), false)`.as('is_held'))
       .where('id', '=', id)
       .executeTakeFirstOrThrow();
@@ -55,13 +58,13 @@ export class EndpointCommands {
     const report = row.status_report ?? {};
     return {
       endpoint_id: id,
-      lease: standing(isHeld, row.lease_expires_at, holder),
+      lease: standing(row.is_held, row.lease_expires_at, holder),
       epoch: row.lease_epoch,
       holder:
         holder === null
           ? null
           : { host: holder.host, pid: holder.pid, since: holder.granted_at ?? null },
-      status: status === 'online' ? 'online' : 'offline',
+      status: row.is_online ? 'online' : 'offline',
       expires_at: row.lease_expires_at?.toISOString() ?? null,
       last_heartbeat_at: row.last_heartbeat_at?.toISOString() ?? null,
       report: Object.fromEntries(
