@@ -300,9 +300,10 @@ export class Dispatcher {
     if (task === undefined) {
       return;
     }
-    if (task.phase === 'running') {
-      this.#laneOf(task).noteRunTime(this.#options.clock.monotonicMs() - task.begunAtMs);
-    }
+    const isTimed = task.phase === 'running';
+    this.#laneOf(task).noteResult(
+      isTimed ? this.#options.clock.monotonicMs() - task.begunAtMs : undefined,
+    );
     // The frame's bytes are a view of the socket's buffer.
     this.#finish(task, Buffer.from(body), frame.failed, frame);
     this.#pump();

@@ -1,7 +1,9 @@
 /**
  * The connection that consumes: one consumer on the endpoint's task queue, paused while there is a reason to.
  *
- * Prefetch is fixed at slots + reserve, so a backlog stays at the broker (I1, I6). The consumer is exclusive as a courtesy; who may
+ * Prefetch is at most slots + reserve, so a backlog stays at the broker (I1, I6). What is delivered and has no place lies in memory, and
+ * a prefetch counts messages, not bytes: so it is no more than PREFETCH_OF_ANY_SIZE_MAX until WIDE_AFTER_COUNT messages in a row were
+ * small. From then on a backlog moves in batches that are several times as large. The consumer is exclusive as a courtesy; who may
  * run the endpoint is decided by the lease.
  *
  * N1 The consumer is changed by one thing at a time: beginning on a new connection, pausing and resuming wait for each other, and
@@ -20,8 +22,15 @@ import type { SetUpEnded } from '../transport/amqp/end-cause.ts';
 /** Two frames each: an idle agent has 6 ms of processor time for this long. */
 const PROBE_PERIOD_MS = 30_000;
 
+/** Deliveries without an ack, of whatever size. Enough for any number of places, since an ack waits for the journal and not for the task. */
+const PREFETCH_OF_ANY_SIZE_MAX = 64;
+/** A message up to this size is small: as many as the prefetch allows fit into memory. */
+const SMALL_BYTES_MAX = 64 * 1024;
+const WIDE_AFTER_COUNT = 256;
+
 /** Settings and collaborators. */
 export interface IntakeOptions {
+  /** Deliveries without an ack, while they are small. */
   readonly prefetch: number;
   readonly logger: Logger;
   readonly onDelivery: (delivery: Delivery, consumer: AmqpConsumer) => void;
@@ -42,6 +51,11 @@ export class Intake {
   /** Whether the broker was told to stop delivering to it. */
   #isCancelled = false;
   #deliveryCount = 0;
+  /** Small messages since the last one that was not. */
+  #smallCount = 0;
+  #isWide = false;
+  #isChanging = false;
+  #changeCount = 0;
   #probeTimer: Timer | undefined;
   #breakSession: (broken: SetUpEnded) => void = () => undefined;
   /** Changes of the consumer, one after the other (N1). */
@@ -128,10 +142,42 @@ export class Intake {
   }
 
   #change(work: () => Promise<void>): void {
-    this.#changing = this.#changing.then(work).catch((error: unknown) => {
+    const inTurn = async (): Promise<void> => {
+      this.#isChanging = true;
+      try {
+        await work();
+      } finally {
+        this.#isChanging = false;
+        this.#changeCount += 1;
+      }
+    };
+    this.#changing = this.#changing.then(inTurn).catch((error: unknown) => {
       this.#options.logger.debug({ err: error }, 'changing the consumer failed, reconnecting');
       this.#breakSession(endOf(error));
     });
+  }
+
+  get #prefetch(): number {
+    const { prefetch } = this.#options;
+    return this.#isWide ? prefetch : Math.min(prefetch, PREFETCH_OF_ANY_SIZE_MAX);
+  }
+
+  /** Looks whether the prefetch still suits what is delivered. */
+  #noteBytes(bytes: number): void {
+    this.#smallCount = bytes > SMALL_BYTES_MAX ? 0 : this.#smallCount + 1;
+    const isWide = this.#smallCount >= WIDE_AFTER_COUNT;
+    if (isWide === this.#isWide) {
+      return;
+    }
+    const before = this.#prefetch;
+    this.#isWide = isWide;
+    if (this.#prefetch !== before) {
+      this.#change(async () => {
+        if (this.consuming) {
+          await this.#consumer?.setPrefetch(this.#prefetch);
+        }
+      });
+    }
   }
 
   async #open(): Promise<void> {
@@ -142,10 +188,11 @@ export class Intake {
     // No delivery comes before `openConsumer` has resolved.
     const opened: AmqpConsumer = await connection.openConsumer({
       queue: this.#queue,
-      prefetch: this.#options.prefetch,
+      prefetch: this.#prefetch,
       exclusive: true,
       onDelivery: (delivery) => {
         this.#deliveryCount += 1;
+        this.#noteBytes(delivery.body.length);
         this.#options.onDelivery(delivery, opened);
       },
     });
@@ -184,12 +231,15 @@ export class Intake {
   async #probe(consumer: AmqpConsumer, idleSince: number | undefined): Promise<void> {
     let found: SetUpEnded | undefined;
     let nextIdleSince: number | undefined;
+    const changes = this.#changeCount;
     try {
       if (this.consuming) {
         const { messageCount, consumerCount } = await consumer.probe();
         const isIdle = messageCount > 0 && consumer.heldCount === 0;
         nextIdleSince = isIdle ? this.#deliveryCount : undefined;
-        if (consumerCount === 0) {
+        // A change takes the consumer away for a moment.
+        const isChanged = this.#isChanging || changes !== this.#changeCount;
+        if (consumerCount === 0 && !isChanged) {
           found = notConsuming('the broker does not know our consumer any more');
         } else if (isIdle && idleSince === this.#deliveryCount) {
           found = notConsuming('tasks wait in the queue and the broker delivers none');

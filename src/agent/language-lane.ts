@@ -7,8 +7,13 @@
  */
 import type { HeldTask, TaskPhase } from './held-task.ts';
 
-/** Tasks per place that are handed over ahead of time, while tasks are short. */
-const AHEAD_PER_PLACE = 32;
+/**
+ * Tasks per place that are handed over ahead of time, while tasks are short: the first number until it has turned out that they are, one
+ * more for each that was, up to the second. After a loss of power all of them count as begun, so it is not more work than AHEAD_WORK_MS.
+ */
+const AHEAD_PER_PLACE_MIN = 32;
+const AHEAD_PER_PLACE_MAX = 256;
+const AHEAD_WORK_MS = 10_000;
 /** Bytes of task messages under way from which on nothing more is handed over ahead of time. */
 const AHEAD_BYTES_MAX = 4 * 1024 * 1024;
 /** Average run time from which on handing over ahead of time gains nothing. */
@@ -36,6 +41,8 @@ export class LanguageLane {
   };
   #bytesUnderWay = 0;
   #averageRunMs = 0;
+  /** Results since tasks last were not short. */
+  #shortCount = 0;
   /** Places that the worker host offers now. */
   placeCount = 0;
   /** Why no worker can be started, as long as that is so. */
@@ -112,8 +119,15 @@ export class LanguageLane {
   }
 
   get #sendLimit(): number {
-    const ahead = this.isShort && this.mayRunAhead ? AHEAD_PER_PLACE * this.placeCount : 0;
-    return this.usablePlaceCount + ahead;
+    if (!this.isShort || !this.mayRunAhead) {
+      return this.usablePlaceCount;
+    }
+    const known = Math.min(
+      AHEAD_PER_PLACE_MIN + this.#shortCount,
+      AHEAD_PER_PLACE_MAX,
+      AHEAD_WORK_MS / this.#averageRunMs,
+    );
+    return this.usablePlaceCount + Math.max(AHEAD_PER_PLACE_MIN, known) * this.placeCount;
   }
 
   /** Takes a task in. */
@@ -134,9 +148,12 @@ export class LanguageLane {
     this.#leave(task);
   }
 
-  /** Notes how long a task held its place, in milliseconds. */
-  noteRunTime(runMs: number): void {
-    this.#averageRunMs += AVERAGE_WEIGHT * (runMs - this.#averageRunMs);
+  /** Notes that a task has a result, and how many milliseconds it held its place if that can be told. */
+  noteResult(runMs: number | undefined): void {
+    if (runMs !== undefined) {
+      this.#averageRunMs += AVERAGE_WEIGHT * (runMs - this.#averageRunMs);
+    }
+    this.#shortCount = this.isShort ? this.#shortCount + 1 : 0;
   }
 
   #enter(task: HeldTask, phase: LanePhase, first: boolean): void {

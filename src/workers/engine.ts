@@ -4,7 +4,7 @@
  * A place is one worker (a thread or an interpreter) that runs one task at a time; when its worker ends, the place is
  * gone and the engine makes another.
  */
-import type { TaskFailureCode, TaskOutput } from '../protocol/host-frames.ts';
+import type { EnvironmentReport, TaskFailureCode, TaskOutput } from '../protocol/host-frames.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type { TaskEnvironment } from '../protocol/sharing.ts';
 
@@ -103,6 +103,8 @@ export interface EngineListener {
   readonly onPlacesChanged: () => void;
   /** No worker of this language can start; places coming back take it back. */
   readonly onDegraded: (language: Language, reason: string) => void;
+  /** Interpreters in execution environments have started or ended, or changed hands. */
+  readonly onEnvironments?: (reports: readonly EnvironmentReport[]) => void;
   /** This process holds a thread that cannot be ended. */
   readonly onQuarantined: (language: Language) => void;
 }

@@ -10,8 +10,11 @@ import type { FrameHeader } from '../protocol/frames.ts';
 
 const COPY_BYTES_MAX = 8 * 1024;
 
-/** Frames that are held back for company: waking the reader costs more than writing a frame does. */
-const HELD_COUNT_MAX = 16;
+/**
+ * Frames that are held back for company: waking the reader costs more than writing a frame does. This count is the size of the batches
+ * in which a backlog moves through the whole agent: journal, acks, publishes, and what the broker delivers upon that.
+ */
+const HELD_COUNT_MAX = 128;
 /** Longest time that a frame is held back. Only a burst of short tasks gets here, and it fills the count sooner. */
 const HELD_MS_MAX = 4;
 
@@ -39,12 +42,15 @@ export class FrameWriter {
     this.#scheduleFlush();
   }
 
-  /** Writes a frame soon: with others that follow at once, or a moment later. @throws ProtocolError PAYLOAD_TOO_LARGE. */
-  writeHeld(header: FrameHeader, body?: Uint8Array): void {
+  /**
+   * Writes a frame soon: with others that follow at once, or a moment later. `followingCount`: how many can follow before the reader has
+   * to do something; when that is less than what is held, waiting on would only keep both sides idle. @throws ProtocolError PAYLOAD_TOO_LARGE.
+   */
+  writeHeld(header: FrameHeader, followingCount: number, body?: Uint8Array): void {
     this.#cork();
     this.#put(header, body);
     this.#heldCount += 1;
-    if (this.#heldCount >= HELD_COUNT_MAX) {
+    if (this.#heldCount >= Math.min(HELD_COUNT_MAX, followingCount)) {
       this.#scheduleFlush();
     } else {
       this.#timer ??= setTimeout(() => {

@@ -144,6 +144,11 @@ export class WorkerHost {
     return this.#engines === undefined ? [] : Object.values(this.#engines);
   }
 
+  /** Tasks without an answer. */
+  get #taskCount(): number {
+    return this.#allEngines().reduce((sum, engine) => sum + engine.taskCount, 0);
+  }
+
   #send(frame: HostToAgentFrame, body?: Uint8Array): void {
     this.#writer.write(frame, body);
   }
@@ -261,6 +266,11 @@ export class WorkerHost {
       onDegraded: (language, reason) => {
         this.#reportDegraded(language, reason);
       },
+      onEnvironments: (list) => {
+        if (!this.#hasEnded && !this.#options.socket.writableEnded) {
+          this.#send({ type: 'environments', list });
+        }
+      },
       onQuarantined: (language) => {
         this.#onQuarantined(language);
       },
@@ -371,7 +381,7 @@ export class WorkerHost {
       const frame: ResultFrame = { type: 'result', ...answerTo, failed: outcome.failed, ...output };
       if (this.#allEngines().some((engine) => engine.waitingCount > 0)) {
         // More results follow as soon as the tasks that wait here have run.
-        this.#writer.writeHeld(frame, outcome.body);
+        this.#writer.writeHeld(frame, this.#taskCount, outcome.body);
       } else {
         this.#send(frame, outcome.body);
       }
@@ -417,8 +427,7 @@ export class WorkerHost {
   }
 
   #endWhenIdle(): void {
-    const held = this.#allEngines().reduce((sum, engine) => sum + engine.taskCount, 0);
-    if (held === 0 && !this.#isStopping) {
+    if (this.#taskCount === 0 && !this.#isStopping) {
       this.#stopSoon();
     }
   }

@@ -8,6 +8,7 @@
  * counting those that were given up; while the breaker is open, tasks fail at once with the reason instead of waiting.
  */
 import type { Clock, Timer } from '../base/clock.ts';
+import { errorText } from '../base/errors.ts';
 import type { Language } from '../protocol/serialization.ts';
 import type {
   AbortReason,
@@ -109,10 +110,9 @@ export class PlaceEngine implements Engine {
       return;
     }
     this.#waiting.push(held);
-    if (this.#waiting.length === 1) {
-      for (const each of this.#seats.values()) {
-        this.#feed(each);
-      }
+    const next = this.#waiting.length === 1 ? this.#leastBusy() : undefined;
+    if (next !== undefined) {
+      this.#feed(next);
     }
   }
 
@@ -190,7 +190,24 @@ export class PlaceEngine implements Engine {
     return seat;
   }
 
+  /** One that cannot be made (no space for its output, no descriptor) is one that did not become ready. */
   #launch(): void {
+    this.#launchCount += 1;
+    let place: Place | undefined;
+    try {
+      place = this.#makePlace();
+      this.#places.add(place);
+      place.start();
+    } catch (error) {
+      if (place !== undefined) {
+        this.#places.delete(place);
+      }
+      const reason = `a ${this.language} worker cannot be started: ${errorText(error)}`;
+      this.#onFailure({ reason, hopeless: false });
+    }
+  }
+
+  #makePlace(): Place {
     const place = this.#options.createPlace({
       onReady: () => {
         this.#onReady(place);
@@ -209,16 +226,15 @@ export class PlaceEngine implements Engine {
         this.#checkStopped();
       },
     });
-    this.#places.add(place);
-    this.#launchCount += 1;
-    place.start();
+    return place;
   }
 
   #refill(): void {
-    const { openReason } = this.#breaker;
-    if (openReason === undefined) {
+    if (this.#breaker.openReason === undefined) {
       this.start();
-    } else if (this.#seats.size === 0) {
+    }
+    const { openReason } = this.#breaker;
+    if (openReason !== undefined && this.#seats.size === 0) {
       this.#failWaiting('WORKER_START_FAILED', openReason);
     }
   }
@@ -259,6 +275,18 @@ export class PlaceEngine implements Engine {
       }
     }
     return undefined;
+  }
+
+  /** The busy place with the fewest tasks, if one has room for more. */
+  #leastBusy(): Seat | undefined {
+    const nowMs = this.#options.clock.monotonicMs();
+    let found: Seat | undefined;
+    for (const seat of this.#seats.values()) {
+      if (seat.hasRoom(nowMs) && (found === undefined || seat.tasks.length < found.tasks.length)) {
+        found = seat;
+      }
+    }
+    return found;
   }
 
   /** Gives a busy place some of what waits ahead of time. */
@@ -355,7 +383,7 @@ export class PlaceEngine implements Engine {
     seat.begunAtMs = this.#options.clock.monotonicMs();
     if (next.isCancelled) {
       this.#end(next, seat, 'TASK_CANCELLED');
-    } else {
+    } else if (seat.isLow) {
       this.#feed(seat);
     }
   }
@@ -399,17 +427,5 @@ export class PlaceEngine implements Engine {
     if (this.#places.size === 0) {
       this.#stopped?.();
     }
-  }
-}
-
-/** Words for a task that was ended from outside. */
-export function abortMessage(reason: AbortReason, timeoutMs: number | undefined): string {
-  switch (reason) {
-    case 'TASK_TIMED_OUT':
-      return `the task ran longer than its limit of ${(timeoutMs ?? 0) / 1000} s and was ended`;
-    case 'TASK_CANCELLED':
-      return 'the task was cancelled while it ran';
-    case 'AGENT_STOPPED':
-      return 'the agent stopped while the task ran';
   }
 }

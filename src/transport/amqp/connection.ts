@@ -35,6 +35,7 @@ import type { ConnectionClosed } from './channel-life.ts';
 import { ChannelLife, describeEnd, replyCode } from './channel-life.ts';
 import type { AmqpConsumer, ConsumerOptions } from './consumer.ts';
 import { startConsumer } from './consumer.ts';
+import { joinHeartbeats } from './heartbeats.ts';
 import { joinWrites } from './joined-writes.ts';
 import type { ConfirmPublisher } from './publisher.ts';
 import { ChannelPublisher } from './publisher.ts';
@@ -213,6 +214,7 @@ class BrokerConnection implements AmqpConnection {
     this.#address = address;
     this.#socket = socketOf(model);
     joinWrites(this.#socket);
+    joinHeartbeats(model.connection, this.#socket);
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });

@@ -7,6 +7,8 @@
  * C3 No promise, timer or listener per delivery.
  * C4 The first delivery comes after the caller of `openConsumer` has its consumer in hand: the broker sends deliveries along
  *    with its consent, and an ack from inside `onDelivery` would otherwise find nothing to call.
+ * C5 The acks of one turn of the loop travel as few frames: one that covers every delivery up to a tag below which nothing is
+ *    unsettled, and one for each of the others. For the broker one such frame is as much work as one ack.
  */
 import type { Channel, ConsumeMessage, Message } from 'amqplib';
 import { IllegalOperationError } from 'amqplib';
@@ -60,6 +62,12 @@ export interface AmqpConsumer {
   requeue: (deliveryTag: number) => boolean;
   /** Without requeueing. */
   reject: (deliveryTag: number) => boolean;
+  /**
+   * Has the broker deliver with another prefetch: what is held stays so, and does not count.
+   *
+   * @throws UnavailableError as `openConsumer`; the consumer is to be closed then.
+   */
+  setPrefetch: (prefetch: number) => Promise<void>;
   /** Stops deliveries and keeps the channel for acks of what is held. @throws UnavailableError TIMED_OUT. */
   cancel: () => Promise<void>;
   /** Deliveries that were neither acked nor given back. */
@@ -103,7 +111,10 @@ class ChannelConsumer implements AmqpConsumer {
   /** Deliveries until the consumer is handed out (C4), `prefetch` at most; undefined from then on. */
   #early: Delivery[] | undefined = [];
   #settleEnded: (ended: ConsumerEnded) => void = () => undefined;
-  #heldCount = 0;
+  /** Tags of deliveries that were neither acked nor given back, in the order of the broker, which is ascending. */
+  readonly #held = new Set<number>();
+  /** Acked in this turn; their frames leave at its end (C5). */
+  #acks: number[] = [];
 
   constructor(channel: Channel, life: ChannelLife, options: ConsumerOptions) {
     this.#channel = channel;
@@ -121,31 +132,8 @@ class ChannelConsumer implements AmqpConsumer {
   }
 
   async start(): Promise<void> {
-    const { queue, prefetch, exclusive = false, setupTimeoutMs = SETUP_TIMEOUT_MS } = this.#options;
-    const setUp = async (): Promise<string> => {
-      await this.#channel.prefetch(prefetch);
-      const reply = await this.#channel.consume(
-        queue,
-        (message) => {
-          this.#onMessage(message);
-        },
-        { noAck: false, exclusive },
-      );
-      return reply.consumerTag;
-    };
     try {
-      this.#consumerTag = await withDeadline(
-        systemClock,
-        setupTimeoutMs,
-        setUp(),
-        () =>
-          new UnavailableError(
-            'TIMED_OUT',
-            `the broker did not start a consumer of queue "${queue}" within ${setupTimeoutMs} ms; if this goes on, the queue has ` +
-              'no leader and the operator of the broker has to look at it (rabbitmq-queues check_if_node_is_quorum_critical)',
-            { details: { queue } },
-          ),
-      );
+      await this.#consume(this.#options.prefetch);
     } catch (error) {
       if (error instanceof UnavailableError) {
         // Not awaited: a channel that hangs does not answer channel.close either.
@@ -160,26 +148,39 @@ class ChannelConsumer implements AmqpConsumer {
     });
   }
 
+  async setPrefetch(prefetch: number): Promise<void> {
+    await this.cancel();
+    if (this.#life.isOpen()) {
+      await this.#consume(prefetch);
+    }
+  }
+
   get heldCount(): number {
-    return this.#heldCount;
+    return this.#held.size;
   }
 
   ack(deliveryTag: number): boolean {
-    return this.#send(deliveryTag, (message) => {
-      this.#channel.ack(message, false);
-    });
+    if (!this.#life.isOpen()) {
+      return false; // C2
+    }
+    if (!this.#held.delete(deliveryTag)) {
+      return true;
+    }
+    if (this.#acks.length === 0) {
+      process.nextTick(() => {
+        this.#sendAcks();
+      });
+    }
+    this.#acks.push(deliveryTag);
+    return true;
   }
 
   requeue(deliveryTag: number): boolean {
-    return this.#send(deliveryTag, (message) => {
-      this.#channel.reject(message, true);
-    });
+    return this.#giveBack(deliveryTag, true);
   }
 
   reject(deliveryTag: number): boolean {
-    return this.#send(deliveryTag, (message) => {
-      this.#channel.reject(message, false);
-    });
+    return this.#giveBack(deliveryTag, false);
   }
 
   async cancel(): Promise<void> {
@@ -225,7 +226,67 @@ class ChannelConsumer implements AmqpConsumer {
   }
 
   async close(): Promise<void> {
+    this.#sendAcks();
     await this.#life.close();
+  }
+
+  /** RabbitMQ takes the prefetch for consumers that begin after it, each of which counts for itself (C1). */
+  async #consume(prefetch: number): Promise<void> {
+    const { queue, exclusive = false, setupTimeoutMs = SETUP_TIMEOUT_MS } = this.#options;
+    const setUp = async (): Promise<string> => {
+      await this.#channel.prefetch(prefetch);
+      const reply = await this.#channel.consume(
+        queue,
+        (message) => {
+          this.#onMessage(message);
+        },
+        { noAck: false, exclusive },
+      );
+      return reply.consumerTag;
+    };
+    this.#consumerTag = await withDeadline(
+      systemClock,
+      setupTimeoutMs,
+      setUp(),
+      () =>
+        new UnavailableError(
+          'TIMED_OUT',
+          `the broker did not start a consumer of queue "${queue}" within ${setupTimeoutMs} ms; if this goes on, the queue has ` +
+            'no leader and the operator of the broker has to look at it (rabbitmq-queues check_if_node_is_quorum_critical)',
+          { details: { queue } },
+        ),
+    );
+  }
+
+  #giveBack(deliveryTag: number, isRequeued: boolean): boolean {
+    const isSent = this.#send(deliveryTag, (message) => {
+      this.#channel.reject(message, isRequeued);
+    });
+    if (isSent) {
+      this.#held.delete(deliveryTag);
+    }
+    return isSent;
+  }
+
+  /** What the channel's end overtakes comes again, as with any ack that did not reach the broker. */
+  #sendAcks(): void {
+    const tags = this.#acks;
+    this.#acks = [];
+    const [firstHeld = Infinity] = this.#held;
+    // Tags count from 1, and 0 would stand for everything.
+    const upTo = tags.reduce((last, tag) => (tag < firstHeld && tag > last ? tag : last), 0);
+    if (upTo > 0) {
+      this.#send(upTo, (message) => {
+        this.#channel.ack(message, true);
+      });
+    }
+    for (const tag of tags) {
+      if (tag > upTo) {
+        this.#send(tag, (message) => {
+          this.#channel.ack(message, false);
+        });
+      }
+    }
   }
 
   #send(deliveryTag: number, send: (message: Message) => void): boolean {
@@ -235,7 +296,6 @@ class ChannelConsumer implements AmqpConsumer {
     this.#acked.fields.deliveryTag = deliveryTag;
     try {
       send(this.#acked as unknown as Message);
-      this.#heldCount -= 1;
       return true;
     } catch (error) {
       if (error instanceof IllegalOperationError) {
@@ -263,7 +323,7 @@ class ChannelConsumer implements AmqpConsumer {
       headers: properties.headers ?? NO_HEADERS,
     };
     const timestampS: unknown = properties.timestamp;
-    this.#heldCount += 1;
+    this.#held.add(fields.deliveryTag);
     const stamped = typeof timestampS === 'number' ? { ...delivery, timestampS } : delivery;
     if (this.#early === undefined) {
       this.#deliver(stamped);

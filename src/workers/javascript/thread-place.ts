@@ -2,16 +2,21 @@
  * One thread for JavaScript tasks, for its lifetime: starting → ready ⇄ running → ending → gone. Each has a Piscina of its own,
  * so that it is known which thread runs which task, and when that thread is really gone.
  *
+ * What it is given in one turn of the loop travels as one message, which costs the host less than what is in it; each result comes
+ * back by itself, as soon as it is there, over a port that only the two of them know.
+ *
  * Invariants: the running task is settled when the thread has exited, or when it did not within the grace period (it is blocked in
  * a synchronous call, and only the end of the process ends it: quarantine).
  */
-import { fileURLToPath } from 'node:url';
-import type { Worker } from 'node:worker_threads';
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
+import type { MessagePort, Worker } from 'node:worker_threads';
 
 import { Piscina } from 'piscina';
 
 import type { Clock, Timer } from '../../base/clock.ts';
 import { errorCode, errorText } from '../../base/errors.ts';
+import { programFile } from '../../base/package-root.ts';
+import { abortedOutcome } from '../aborted.ts';
 import type {
   AbortReason,
   FailedOutcome,
@@ -22,8 +27,6 @@ import type {
   WorkerTask,
 } from '../engine.ts';
 import { GivenTasks } from '../given-tasks.ts';
-import { abortMessage } from '../place-engine.ts';
-import { SEAT_TASKS_MAX } from '../seat.ts';
 import { AheadTokens } from './ahead-tokens.ts';
 import type { ThreadResult, ThreadSettings, ThreadTask } from './thread-worker.ts';
 
@@ -36,7 +39,10 @@ export interface ThreadPlaceOptions {
   readonly clock: Clock;
 }
 
-const THREAD_FILE = fileURLToPath(new URL('./thread-worker.js', import.meta.url));
+/** Messages that Piscina passes on at once: always more than a thread can have. */
+const MESSAGES_MAX = 1024;
+
+const THREAD_FILE = programFile('workers/javascript/thread-worker.js');
 
 /** A place for JavaScript tasks. */
 export class ThreadPlace implements Place {
@@ -49,6 +55,11 @@ export class ThreadPlace implements Place {
   #isGone = false;
   #exitCode: number | undefined;
   readonly #given = new GivenTasks();
+  /** Given in this turn, and not sent yet. */
+  #outgoing: ThreadTask[] = [];
+  readonly #results: MessagePort;
+  /** The thread's end of `#results`. */
+  readonly #resultsEnd: MessagePort;
   #abortReason: AbortReason | undefined;
   #graceTimer: Timer | undefined;
   /** What the thread died of, when it said so. */
@@ -59,14 +70,17 @@ export class ThreadPlace implements Place {
     this.#listener = listener;
     const tokens = new AheadTokens();
     this.#given.tokens = tokens;
+    const { port1, port2 } = new MessageChannel();
+    this.#results = port1;
+    this.#resultsEnd = port2;
     this.#pool = new Piscina({
       filename: THREAD_FILE,
-      name: 'runTask',
+      name: 'runTasks',
       // Started by the first task and never by itself again: a lost thread is replaced with its place.
       minThreads: 0,
       maxThreads: 1,
       // The thread still runs one at a time; the others lie at hand.
-      concurrentTasksPerWorker: SEAT_TASKS_MAX,
+      concurrentTasksPerWorker: MESSAGES_MAX,
       idleTimeout: Infinity,
       // The thread's own loop runs between tasks, as a function that keeps a connection open expects.
       atomics: 'disabled',
@@ -82,7 +96,15 @@ export class ThreadPlace implements Place {
   }
 
   start(): void {
-    const isUp = this.#pool.run(undefined, { name: 'ready' });
+    const isUp = this.#pool.run(this.#resultsEnd, {
+      name: 'ready',
+      transferList: [this.#resultsEnd],
+    });
+    this.#results.on('message', (result: ThreadResult) => {
+      this.#onResult({ kind: 'result', ...result });
+    });
+    // What keeps the host alive is its agent.
+    this.#results.unref();
     [this.#thread] = this.#pool.threads;
     this.#thread?.once('error', (error) => {
       this.#error = error;
@@ -122,25 +144,27 @@ export class ThreadPlace implements Place {
   }
 
   #give(task: WorkerTask, isAhead: boolean): void {
-    const message: ThreadTask = {
+    if (this.#outgoing.length === 0) {
+      queueMicrotask(() => {
+        this.#send();
+      });
+    }
+    this.#outgoing.push({
       taskId: task.taskId,
       // A view of what the socket read would be cloned with all that was read.
       body: new Uint8Array(task.body),
       ...(isAhead && task.cell !== undefined && { aheadCell: task.cell }),
       ...(task.timeoutMs !== undefined && { timeoutMs: task.timeoutMs }),
       ...(task.resultSerializers !== undefined && { resultSerializers: task.resultSerializers }),
-    };
-    (this.#pool.run(message) as Promise<ThreadResult | undefined>).then(
-      (result) => {
-        // Without one the thread found that the task was reclaimed.
-        if (result !== undefined) {
-          this.#onResult({ kind: 'result', ...result });
-        }
-      },
-      (error: unknown) => {
-        this.#onRejected(error);
-      },
-    );
+    });
+  }
+
+  #send(): void {
+    const tasks = this.#outgoing;
+    this.#outgoing = [];
+    (this.#pool.run(tasks) as Promise<void>).catch((error: unknown) => {
+      this.#onRejected(error);
+    });
   }
 
   abort(reason: AbortReason): void {
@@ -197,6 +221,11 @@ export class ThreadPlace implements Place {
     if (this.#isGone) {
       return;
     }
+    // What it answered before it exited.
+    for (let last = nextOn(this.#results); last !== undefined; last = nextOn(this.#results)) {
+      this.#onResult({ kind: 'result', ...last });
+    }
+    this.#results.close();
     this.#isGone = true;
     this.#graceTimer?.cancel();
     this.#given.settleBegun((task, late) => late ?? this.#failure(task));
@@ -208,8 +237,7 @@ export class ThreadPlace implements Place {
 
   #failure(task: WorkerTask): FailedOutcome {
     if (this.#abortReason !== undefined) {
-      const message = abortMessage(this.#abortReason, task.timeoutMs);
-      return { kind: 'failed', code: this.#abortReason, message, workerLost: false };
+      return abortedOutcome(this.#abortReason, task.timeoutMs);
     }
     if (errorCode(this.#error) === 'ERR_WORKER_OUT_OF_MEMORY') {
       return {
@@ -241,6 +269,7 @@ export class ThreadPlace implements Place {
       return;
     }
     this.#isGone = true;
+    this.#results.close();
     this.#given.settleBegun((task, late) => {
       if (late !== undefined) {
         return late;
@@ -253,4 +282,8 @@ export class ThreadPlace implements Place {
     });
     this.#listener.onQuarantined();
   }
+}
+
+function nextOn(port: MessagePort): ThreadResult | undefined {
+  return receiveMessageOnPort(port)?.message as ThreadResult | undefined;
 }

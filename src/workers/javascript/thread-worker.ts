@@ -1,12 +1,13 @@
 /**
  * Runs inside a thread: one task at a time, from its message to its packed Result.
  *
- * Invariants: `runTask` never rejects, so a rejection means that the thread was lost; an error that nobody can catch ends the task
+ * Invariants: `runTasks` never rejects, so a rejection means that the thread was lost; an error that nobody can catch ends the task
  * that caused it, and only while that task runs; what a function leaves behind never ends or fills another task.
  */
 import process from 'node:process';
 import { setImmediate } from 'node:timers';
 import { isMainThread, workerData } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 
 import { ComputeError, ProtocolError } from '../../base/errors.ts';
 import type { TaskOutput } from '../../protocol/host-frames.ts';
@@ -91,17 +92,34 @@ if (!isMainThread) {
   process.on('unhandledRejection', onStray);
 }
 
+/** Where results go. */
+let results: MessagePort | undefined;
+
 /** Answers as soon as the thread can take tasks. */
-export function ready(): true {
+export function ready(port: MessagePort): true {
+  results = port;
   return true;
+}
+
+/** Runs tasks one after the other, behind those that came before them, and sends each result by itself. Never rejects. */
+export async function runTasks(tasks: readonly ThreadTask[]): Promise<void> {
+  await Promise.all(
+    tasks.map(async (task) => {
+      const result = await runTask(task);
+      // Without one the task was reclaimed.
+      if (result !== undefined) {
+        results?.postMessage(result);
+      }
+    }),
+  );
 }
 
 let isRunning = false;
 /** Tasks that came ahead of time, in order. */
 const behind: (() => void)[] = [];
 
-/** Runs a task after those that came before it; undefined when it was reclaimed. Never rejects. */
-export async function runTask(task: ThreadTask): Promise<ThreadResult | undefined> {
+/** Runs a task after those that came before it; undefined when it was reclaimed. */
+async function runTask(task: ThreadTask): Promise<ThreadResult | undefined> {
   if (isRunning) {
     await new Promise<void>((resolve) => {
       behind.push(resolve);

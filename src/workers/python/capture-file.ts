@@ -47,7 +47,7 @@ export class CaptureFile {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  /** Whether {@link limit} dropped something since the last {@link takeTail} or {@link clearCut}. */
+  /** Whether {@link limit} dropped something since the last {@link clearCut}. */
   get wasCut(): boolean {
     return this.#wasCut;
   }

@@ -14,6 +14,7 @@ import { FrameDecoder } from '../../protocol/frames.ts';
 import type { Frame, FrameHeader } from '../../protocol/frames.ts';
 import type { TaskOutput } from '../../protocol/host-frames.ts';
 import { taskKey } from '../../protocol/task-id.ts';
+import { abortedOutcome } from '../aborted.ts';
 import type {
   AbortReason,
   Place,
@@ -26,12 +27,12 @@ import type {
 import type { Launch } from '../environments/launch.ts';
 import { FrameWriter } from '../frame-writer.ts';
 import { GivenTasks } from '../given-tasks.ts';
-import { abortMessage } from '../place-engine.ts';
-import { groupMembers, signalGroup } from '../process-group.ts';
+import { signalGroup } from '../process-group.ts';
 import { AheadPipe } from './ahead-pipe.ts';
-import { CaptureFile } from './capture-file.ts';
+import { CapturedOutput } from './captured-output.ts';
 import { classifyExit, limitedMemory, quoteStderr } from './exit-reason.ts';
 import type { InterpreterExit } from './exit-reason.ts';
+import { GroupEnding } from './group-ending.ts';
 import { countOomKills } from './oom-kills.ts';
 import { killThroughLauncher, spawnFailure, spawnInterpreter } from './spawn-interpreter.ts';
 import { killTaskProcesses } from './task-processes.ts';
@@ -57,20 +58,8 @@ export interface InterpreterOptions {
   readonly clock: Clock;
 }
 
-/** How long a killed process may take to vanish before its task is settled without it (a hung file system can hold it). */
-const VANISH_MS = 5_000;
-/** How often the host looks whether a group is gone; only while one is ending. */
-const VANISH_POLL_MS = 5;
-/** Every so many looks /proc is asked, since zombies that nobody reaps can be signalled for ever. */
-const POLLS_PER_SCAN = 10;
-/** Looks that the answers of an exited interpreter may take to arrive: a fork that left the group can hold the descriptor. */
-const ANSWER_POLLS_MAX = 40;
 /** How long an interpreter that closed its answer descriptor may take to exit by itself. */
 const FAREWELL_MS = 1_000;
-/** Written output that is kept on disk while a task runs. */
-const CAPTURE_BYTES_MAX = 16 * 1024 * 1024;
-/** How often a running task's output is held against that bound. */
-const CAPTURE_CHECK_MS = 1_000;
 
 interface InterpreterFrame extends FrameHeader {
   readonly nonce?: string;
@@ -85,8 +74,7 @@ export class Interpreter implements Place {
   readonly #options: InterpreterOptions;
   readonly #listener: PlaceListener;
   readonly #decoder = new FrameDecoder();
-  readonly #stdout: CaptureFile;
-  readonly #stderr: CaptureFile;
+  readonly #captured: CapturedOutput;
   readonly #oomKillsBefore = countOomKills();
   #writer: FrameWriter | undefined;
   #pid: number | undefined;
@@ -97,12 +85,11 @@ export class Interpreter implements Place {
   #abortReason: AbortReason | undefined;
   #fault: string | undefined;
   #startTimedOut = false;
-  #isEnding = false;
+  #ending: GroupEnding | undefined;
   #answersEnded = false;
   #exit: { exitCode: number | null; signal: NodeJS.Signals | null } | undefined;
   #startTimer: Timer | undefined;
-  #killTimer: Timer | undefined;
-  #captureTimer: Timer | undefined;
+  #farewellTimer: Timer | undefined;
 
   constructor(options: InterpreterOptions, listener: PlaceListener) {
     this.#options = options;
@@ -110,8 +97,11 @@ export class Interpreter implements Place {
     // Through a launcher no descriptor is sure to arrive; the working directory is there in every environment.
     const namedIn =
       this.#isLaunched && existsSync(options.workingDir) ? options.workingDir : undefined;
-    this.#stdout = new CaptureFile(namedIn);
-    this.#stderr = new CaptureFile(namedIn);
+    this.#captured = new CapturedOutput({
+      tailBytesMax: options.outputBytesMax,
+      ...(namedIn !== undefined && { namedIn }),
+      clock: options.clock,
+    });
   }
 
   /** Whether another process stands between this one and the interpreter. */
@@ -127,8 +117,7 @@ export class Interpreter implements Place {
         launch: inside?.launch,
         workingDir,
         environment,
-        stdout: this.#stdout.fd,
-        stderr: this.#stderr.fd,
+        ...this.#captured.descriptors,
       },
       {
         onExit: (exitCode, signal) => {
@@ -155,7 +144,7 @@ export class Interpreter implements Place {
   }
 
   get isEnding(): boolean {
-    return this.#isEnding || this.#isGone;
+    return this.#ending !== undefined || this.#isGone;
   }
 
   run(task: WorkerTask, settle: Settle): void {
@@ -173,7 +162,9 @@ export class Interpreter implements Place {
   }
 
   #give(task: WorkerTask, isAhead: boolean): void {
-    this.#writer?.writeNow(
+    // One that the interpreter waits for leaves at once, the others together.
+    const write = isAhead ? 'write' : 'writeNow';
+    this.#writer?.[write](
       {
         type: 'task',
         task_id: task.taskId,
@@ -187,9 +178,7 @@ export class Interpreter implements Place {
       } as FrameHeader,
       task.body,
     );
-    this.#captureTimer ??= this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
-      background: true,
-    });
+    this.#captured.boundWhile(() => !this.#given.isEmpty && !this.#isGone);
   }
 
   abort(reason: AbortReason): void {
@@ -231,7 +220,7 @@ export class Interpreter implements Place {
       ...(memoryMb > 0 && { memory_mb: memoryMb }),
       ...(sandboxMarksDir !== undefined && { sandbox_marks_dir: sandboxMarksDir }),
       ...(runningTable !== undefined && { running_table: runningTable }),
-      ...(this.#isLaunched && { capture: [this.#stdout.path ?? '', this.#stderr.path ?? ''] }),
+      ...(this.#isLaunched && { capture: this.#captured.paths }),
     } as FrameHeader);
   }
 
@@ -256,8 +245,7 @@ export class Interpreter implements Place {
       this.#isReady = true;
       if (this.#isLaunched) {
         // It has opened them.
-        this.#stdout.unlink();
-        this.#stderr.unlink();
+        this.#captured.unlink();
       }
       // In an environment nothing is run ahead of time; through a launcher the process is another one anyway.
       if (
@@ -268,7 +256,7 @@ export class Interpreter implements Place {
         this.#tokens = AheadPipe.open(this.#pid, header.tokens);
         this.#given.tokens = this.#tokens;
       }
-      if (!this.#isEnding) {
+      if (this.#ending === undefined) {
         this.#listener.onReady();
       }
       return;
@@ -284,40 +272,23 @@ export class Interpreter implements Place {
       body,
       ...(header.output !== undefined && { output: header.output }),
     };
-    if (this.#isEnding) {
+    if (this.#ending !== undefined) {
       this.#given.keep({ ...outcome, body: Buffer.from(body) });
       return;
     }
-    this.#given.settleNext(this.#markCut(outcome));
+    this.#given.settleNext(
+      this.#captured.takeCut()
+        ? { ...outcome, output: { ...outcome.output, truncated: true } }
+        : outcome,
+    );
   }
-
-  #markCut(outcome: TaskOutcome): TaskOutcome {
-    if (!this.#stdout.wasCut && !this.#stderr.wasCut) {
-      return outcome;
-    }
-    this.#stdout.clearCut();
-    this.#stderr.clearCut();
-    return { ...outcome, output: { ...outcome.output, truncated: true } };
-  }
-
-  readonly #checkCapture = (): void => {
-    this.#captureTimer = undefined;
-    if (!this.#given.isEmpty && !this.#isGone) {
-      this.#stdout.limit(CAPTURE_BYTES_MAX);
-      this.#stderr.limit(CAPTURE_BYTES_MAX);
-      this.#captureTimer = this.#options.clock.after(CAPTURE_CHECK_MS, this.#checkCapture, {
-        background: true,
-      });
-    }
-  };
 
   #onAnswersEnd(): void {
-    if (this.#exit !== undefined || this.#isEnding) {
+    if (this.#exit !== undefined || this.#ending !== undefined) {
       return;
     }
     // Usually the exit event is about to come; a function that closed the descriptor can never answer.
-    this.#killTimer ??= this.#options.clock.after(FAREWELL_MS, () => {
-      this.#killTimer = undefined;
+    this.#farewellTimer ??= this.#options.clock.after(FAREWELL_MS, () => {
       this.#breakOff('it closed descriptor 4, over which the worker answers');
     });
   }
@@ -329,86 +300,53 @@ export class Interpreter implements Place {
 
   /** Asks the group to end, and kills it after the grace period. */
   #end(signal: 'SIGTERM' | 'SIGKILL'): void {
-    if (this.#isEnding || this.#isGone || this.#pid === undefined) {
+    if (this.#ending !== undefined || this.#isGone || this.#pid === undefined) {
       return;
     }
-    this.#isEnding = true;
     this.#startTimer?.cancel();
-    this.#killTimer?.cancel();
-    signalGroup(this.#pid, signal);
-    const graceMs = signal === 'SIGKILL' ? 0 : this.#options.killGraceMs;
-    this.#killTimer = this.#options.clock.after(graceMs, () => {
-      this.kill();
-      this.#killTimer = this.#options.clock.after(VANISH_MS, () => {
+    this.#farewellTimer?.cancel();
+    const { killGraceMs, clock } = this.#options;
+    this.#ending = new GroupEnding({
+      pid: this.#pid,
+      killGraceMs,
+      kill: () => {
+        this.kill();
+      },
+      leader: () => ({ hasExited: this.#exit !== undefined, isHeardOut: this.#answersEnded }),
+      onGone: () => {
         this.#finish();
-      });
+      },
+      clock,
     });
-    this.#watchGroup();
+    this.#ending.start(signal);
   }
 
   #onExit(exitCode: number | null, signal: NodeJS.Signals | null): void {
     this.#exit = { exitCode, signal };
-    if (!this.#isEnding) {
-      // Nobody asked it to end, so nothing of its group has a claim to grace.
-      this.#end('SIGKILL');
-    }
-  }
-
-  #watchGroup(polls = 0): void {
-    if (this.#isGone) {
-      return;
-    }
-    const isAnswered = this.#answersEnded || polls >= ANSWER_POLLS_MAX;
-    if (this.#exit !== undefined && isAnswered && this.#isGroupGone(polls)) {
-      this.#finish();
-      return;
-    }
-    this.#options.clock.after(VANISH_POLL_MS, () => {
-      this.#watchGroup(polls + 1);
-    });
-  }
-
-  #isGroupGone(polls: number): boolean {
-    if (this.#pid === undefined || !signalGroup(this.#pid, 0)) {
-      return true;
-    }
-    return polls % POLLS_PER_SCAN === 0 && groupMembers(this.#pid).length === 0;
+    // When nobody had asked it to end, nothing of its group has a claim to grace.
+    this.#end('SIGKILL');
   }
 
   /** The group is gone, or has been given up. */
   #finish(): void {
-    if (this.#isGone) {
-      return;
-    }
     this.#isGone = true;
-    for (const timer of [this.#startTimer, this.#killTimer, this.#captureTimer]) {
-      timer?.cancel();
-    }
     this.#given.settleBegun((task, late) => {
       killTaskProcesses(task.taskId);
       return late ?? this.#failure(task);
     });
     this.#tokens?.close();
     const failure = this.#abortReason === undefined ? this.#placeFailure() : undefined;
-    this.#stdout.close();
-    this.#stderr.close();
+    this.#captured.close();
     this.#listener.onLost(failure);
   }
 
   #failure(task: WorkerTask): TaskOutcome {
-    const stdout = this.#stdout.tail(this.#options.outputBytesMax);
-    const stderr = this.#stderr.tail(this.#options.outputBytesMax);
-    const output: TaskOutput = {
-      ...(stdout.text !== '' && { stdout: stdout.text }),
-      ...(stderr.text !== '' && { stderr: stderr.text }),
-      ...((stdout.truncated || stderr.truncated) && { truncated: true }),
-    };
-    const withOutput = Object.keys(output).length === 0 ? {} : { output };
+    const output = this.#captured.tails();
+    const withOutput = output === undefined ? {} : { output };
     if (this.#abortReason !== undefined) {
-      const message = abortMessage(this.#abortReason, task.timeoutMs);
-      return { kind: 'failed', code: this.#abortReason, message, workerLost: false, ...withOutput };
+      return { ...abortedOutcome(this.#abortReason, task.timeoutMs), ...withOutput };
     }
-    const reason = classifyExit(this.#exitDescription(), stderr.text);
+    const reason = classifyExit(this.#exitDescription(), output?.stderr ?? '');
     return { kind: 'failed', ...reason, workerLost: true, ...withOutput };
   }
 
@@ -428,7 +366,7 @@ export class Interpreter implements Place {
 
   #placeFailure(): PlaceFailure {
     const { startTimeoutMs } = this.#options;
-    const { text } = this.#stderr.tail(this.#options.outputBytesMax);
+    const text = this.#captured.stderrTail();
     if (this.#isReady) {
       const { message } = classifyExit(this.#exitDescription(), text);
       return { reason: `${message} (${this.#name})`, hopeless: false, wasReady: true };
@@ -455,8 +393,7 @@ export class Interpreter implements Place {
       return;
     }
     this.#isGone = true;
-    this.#stdout.close();
-    this.#stderr.close();
+    this.#captured.close();
     const { inside, workingDir } = this.#options;
     const launcher = inside?.launch.command[0];
     this.#listener.onLost(spawnFailure(error, { name: this.#name, workingDir, launcher }));

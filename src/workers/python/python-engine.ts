@@ -49,6 +49,7 @@ export function createPythonEngine(
     config.environments ?? { rules: NO_ENVIRONMENTS, warmMax: 0, startTimeoutMs },
     options,
     Object.keys(config.environment),
+    (reports) => listener.onEnvironments?.(reports),
   );
   const plain = new PlaceEngine({
     language: 'python',

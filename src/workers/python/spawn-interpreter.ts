@@ -68,8 +68,13 @@ export function spawnInterpreter(
   });
   subprocess.once('exit', onExit);
   subprocess.once('error', onError);
-  // Everything is read from the events; with `reject: false` the promise never rejects.
-  subprocess.catch(onError);
+  // Everything is read from the events; with `reject: false` the promise never rejects. What the system refuses at once (an environment
+  // that is too large, no memory) comes without an event, and without a process.
+  subprocess.then((result) => {
+    if (subprocess.pid === undefined) {
+      onError(result.cause ?? result);
+    }
+  }, onError);
   const streams = subprocess.stdio as unknown as (Duplex | undefined)[];
   const [requests, answers] = isStdio ? streams : streams.slice(3);
   return { pid: subprocess.pid, requests, answers };

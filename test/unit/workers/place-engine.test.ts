@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 
 import type { Clock } from '../../../src/base/clock.ts';
+import { UnavailableError } from '../../../src/base/errors.ts';
 import type {
   AbortReason,
   Place,
@@ -10,6 +11,7 @@ import type {
   WorkerTask,
 } from '../../../src/workers/engine.ts';
 import { PlaceEngine } from '../../../src/workers/place-engine.ts';
+import { SEAT_TASKS_MAX } from '../../../src/workers/seat.ts';
 
 /** A worker that does what the test says. */
 class ScriptedPlace implements Place {
@@ -104,7 +106,10 @@ function build(size: number): {
   submit: (nonce: string, timeoutMs?: number) => void;
   /** A task that may be given ahead of time. */
   submitShort: (nonce: string) => void;
+  /** From now on no worker can be made, for this reason. */
+  hinder: (reason: string | undefined) => void;
 } {
+  let obstacle: string | undefined;
   const places: ScriptedPlace[] = [];
   const degraded: string[] = [];
   const begun: string[] = [];
@@ -121,6 +126,9 @@ function build(size: number): {
       onQuarantined: () => undefined,
     },
     createPlace: (listener) => {
+      if (obstacle !== undefined) {
+        throw new UnavailableError('START_FAILED', obstacle);
+      }
       const place = new ScriptedPlace(listener);
       places.push(place);
       return place;
@@ -139,7 +147,10 @@ function build(size: number): {
       outcomes[nonce] = outcome.kind === 'result' ? 'result' : outcome.code;
     });
   };
-  return { engine, places, clock, degraded, begun, outcomes, submit, submitShort };
+  const hinder = (reason: string | undefined): void => {
+    obstacle = reason;
+  };
+  return { engine, places, clock, degraded, begun, outcomes, submit, submitShort, hinder };
 }
 
 const failStart = (place: ScriptedPlace | undefined, hopeless = false): void => {
@@ -191,6 +202,26 @@ describe('place engine', () => {
     places[1]?.listener.onReady();
     assert.deepEqual(places[1]?.ran, ['b']);
     assert.deepEqual(outcomes, { a: 'WORKER_EXITED' });
+  });
+
+  it('survives that a worker cannot even be made, and goes on when one can', () => {
+    const { engine, places, clock, degraded, outcomes, submit, hinder } = build(1);
+    engine.start();
+    places[0]?.listener.onReady();
+    submit('a');
+    submit('b');
+    hinder('no space left on device');
+    places[0]?.settle?.(LOST);
+    places[0]?.listener.onLost();
+    assert.deepEqual(outcomes, { a: 'WORKER_EXITED', b: 'WORKER_START_FAILED' });
+    assert.match(degraded.join(), /^a python worker cannot be started: no space left on device$/);
+    clock.fire();
+    assert.equal(places.length, 1);
+    hinder(undefined);
+    clock.fire();
+    places[1]?.listener.onReady();
+    submit('c');
+    assert.deepEqual(places[1]?.ran, ['c']);
   });
 
   it('opens the breaker after three failed starts and fails what waits with the reason', () => {
@@ -271,28 +302,41 @@ describe('place engine', () => {
   });
 
   describe('gives tasks ahead of time', () => {
-    it('some, and goes on feeding the place', () => {
+    it('some, and goes on feeding the place when half of them are over', () => {
       const { engine, places, begun, outcomes, submitShort } = build(1);
       engine.start();
       places[0]?.listener.onReady();
-      ['a', 'b', 'c', 'd', 'e', 'f'].forEach(submitShort);
-      assert.deepEqual(places[0]?.ran, ['a']);
-      assert.deepEqual(
-        places[0].ahead.map(({ nonce }) => nonce),
-        ['b', 'c', 'd'],
-      );
+      const nonces = Array.from({ length: 2 * SEAT_TASKS_MAX }, (_, index) => `t${index}`);
+      nonces.forEach(submitShort);
+      assert.deepEqual(places[0]?.ran, ['t0']);
+      const ahead = (): string[] | undefined => places[0]?.ahead.map(({ nonce }) => nonce);
+      assert.deepEqual(ahead(), nonces.slice(1, SEAT_TASKS_MAX));
       places[0].goOn();
-      assert.deepEqual(
-        places[0].ahead.map(({ nonce }) => nonce),
-        ['c', 'd', 'e'],
-      );
-      for (let left = 5; left > 0; left -= 1) {
+      assert.deepEqual(ahead(), nonces.slice(2, SEAT_TASKS_MAX));
+      for (let left = SEAT_TASKS_MAX / 2 - 1; left > 0; left -= 1) {
         places[0].goOn();
       }
-      assert.deepEqual(Object.keys(outcomes), ['a', 'b', 'c', 'd', 'e', 'f']);
+      assert.equal(ahead()?.length, SEAT_TASKS_MAX - 1);
+      for (let left = nonces.length - SEAT_TASKS_MAX / 2; left > 0; left -= 1) {
+        places[0].goOn();
+      }
+      assert.deepEqual(Object.keys(outcomes), nonces);
       // The others are marked by the worker.
-      assert.deepEqual(begun, ['a']);
+      assert.deepEqual(begun, ['t0']);
       assert.equal(engine.taskCount, 0);
+    });
+
+    it('the same number to every place', () => {
+      const { engine, places, submitShort } = build(2);
+      engine.start();
+      places.forEach((place) => {
+        place.listener.onReady();
+      });
+      ['a', 'b', 'c', 'd', 'e', 'f'].forEach(submitShort);
+      assert.deepEqual(
+        places.map(({ ahead }) => ahead.length),
+        [2, 2],
+      );
     });
 
     it('but none that has a limit, and none to a place that cannot give back', () => {
@@ -324,7 +368,7 @@ describe('place engine', () => {
       const [first, second] = places;
       assert.ok(first !== undefined && second !== undefined);
       const stuck = first.ahead.map(({ nonce }) => nonce);
-      assert.equal(stuck.length, 3);
+      assert.equal(stuck.length, 4);
       clock.nowMs = 1000;
       for (let left = 9; left > 0; left -= 1) {
         second.goOn();
