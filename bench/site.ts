@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +20,8 @@ import { Stack } from '../test/support/stack.ts';
 import type { Destination } from './generator-protocol.ts';
 import { commandLine, descendants } from './process-usage.ts';
 
+/** What people run, if it has been built: bundled, other than the programs of the test build. */
+const PROGRAMS = fileURLToPath(new URL('../../dist/cli/', import.meta.url));
 /** The only port of a hub that the unmodified Python SDK knows. */
 const SDK_PORT = 5000;
 const ONLINE_LIMIT_MS = 60_000;
@@ -71,7 +74,11 @@ export class Site {
         Object.assign(process.env, services.environment);
       }
       const hasSdkPort = !(await isListening(SDK_PORT));
-      const stack = await Stack.start({ hubOnly: true, ...(hasSdkPort && { port: SDK_PORT }) });
+      const stack = await Stack.start({
+        hubOnly: true,
+        ...(existsSync(PROGRAMS) && { programs: PROGRAMS }),
+        ...(hasSdkPort && { port: SDK_PORT }),
+      });
       releases.push('hub', async () => {
         await stack.stop();
       });

@@ -69,7 +69,9 @@ async function main() {
     await step('npm ci', 'npm', ['ci']);
   }
   pruneOutputs('build', '.');
-  await step('build', 'npm', ['run', '--silent', 'build:test']);
+  pruneOutputs('dist', 'src');
+  await step('build', 'npm', ['run', '--silent', 'build']);
+  await step('build of the bench', 'npm', ['run', '--silent', 'build:test']);
   const variables = measures ? await prepare(args) : {};
   const { prefix, reason } = namespacePrefix();
   if (reason !== undefined && measures) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `agent` command: endpoints of this machine. Each command's module is loaded when it is used. */
 import { DEFAULT_ENDPOINT_NAME } from '../config/endpoint-directory.ts';
-import { runCommandLine } from './command-line.ts';
+import { spawnAhead } from './agent/daemon-process.ts';
 import type { CommandEntry } from './command-line.ts';
 
 const COMMANDS: readonly CommandEntry[] = [
@@ -127,6 +127,9 @@ const COMMANDS: readonly CommandEntry[] = [
   },
 ];
 
+spawnAhead(process.argv.slice(2));
+// Only now: it takes as long to load as all of the above.
+const { runCommandLine } = await import('./command-line.ts');
 await runCommandLine({
   program: 'agent',
   summary: 'Runs functions on this machine, as an endpoint of an Outpost hub.',

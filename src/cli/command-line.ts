@@ -66,6 +66,11 @@ export function defineGroup(commands: readonly CommandEntry[]): Command {
   };
 }
 
+/** What its types do not tell about yargs; our lock file has the version that it is true of. */
+interface YargsInternals {
+  getInternalMethods(): { getUsageInstance(): { cacheHelpMessage: () => void } };
+}
+
 /** What a program consists of. */
 export interface Program {
   readonly program: string;
@@ -120,8 +125,21 @@ async function dispatch(program: Program, rawArguments: readonly string[]): Prom
   addCommands(parser, program.commands, (code) => {
     exitCode = code;
   });
+  keepHelpUnwritten(parser);
   await parser.parseAsync();
   return exitCode;
+}
+
+/**
+ * yargs writes the help of every command that it runs, in case somebody asks for it while the command runs. Nobody does, and it takes longer
+ * than all else that reading a command line takes.
+ */
+function keepHelpUnwritten(parser: Argv<CommonArguments>): void {
+  const { getInternalMethods } = parser as unknown as Partial<YargsInternals>;
+  const usage = getInternalMethods?.call(parser).getUsageInstance();
+  if (usage !== undefined) {
+    usage.cacheHelpMessage = () => undefined;
+  }
 }
 
 function addCommands(

@@ -14,12 +14,13 @@ import type { EnvironmentRules } from '../protocol/environments.ts';
 import type { EnvironmentSettings } from '../protocol/host-frames.ts';
 import { crossCheck, noticesOf } from './config-checks.ts';
 import type { Environment, SourceReading, SourcedValue } from './config-sources.ts';
+import type { LogLevel } from './log-levels.ts';
 import { nearestKey } from './nearest-key.ts';
 import type { OptionOrigin } from './option-origin.ts';
+import type { OptionRow } from './option-row.ts';
 import { readOptionValue } from './option-types.ts';
 import type { OptionValue } from './option-types.ts';
 import { AGENT_OPTIONS, FILE_OPTIONS } from './options.ts';
-import type { LogLevel, OptionRow } from './options.ts';
 import { settingsError } from './problems-together.ts';
 import { findPython } from './python-interpreter.ts';
 
@@ -275,7 +276,7 @@ function toAgentConfig(
       readonly string[] | undefined,
     shareWithoutIsolation: values.get('share_without_isolation') === true,
     reserve:
-      (values.get('reserve') as number | undefined) ?? Math.min(1024, Math.max(64, 2 * slots)),
+      (values.get('reserve') as number | undefined) ?? Math.min(1024, Math.max(512, 2 * slots)),
     taskTimeoutMs: milliseconds('task_timeout_s'),
     maxRetries: number('max_retries'),
     killGraceMs: milliseconds('kill_grace_s'),

@@ -3,10 +3,11 @@
  */
 import { stringify } from 'yaml';
 
+import { OPTION_SECTIONS } from './option-row.ts';
+import type { OptionRow } from './option-row.ts';
 import { expectation } from './option-types.ts';
 import type { OptionValue } from './option-types.ts';
-import { AGENT_OPTIONS, FILE_OPTIONS, OPTION_SECTIONS } from './options.ts';
-import type { OptionRow } from './options.ts';
+import { AGENT_OPTIONS, FILE_OPTIONS } from './options.ts';
 
 const COMMENT_WIDTH = 88;
 

@@ -1,11 +1,9 @@
 /**
- * Where values come from: config.yaml with line numbers, the environment, flags. Nothing here judges a value.
+ * Where values come from: small files, the environment, flags. Nothing here judges a value, or takes long to load.
  *
  * The environment is a parameter with `process.env` as its default and is never written to; an empty text means unset.
  */
 import { readFileSync } from 'node:fs';
-
-import { LineCounter, isMap, isNode, isScalar, parseDocument } from 'yaml';
 
 import { ConfigError, errorCode, errorText } from '../base/errors.ts';
 import type { ConfigProblem } from '../base/errors.ts';
@@ -32,45 +30,6 @@ export interface SourceReading {
 
 /** A config file is written by hand; one this large is something else. */
 const CONFIG_BYTES_MAX = 1024 * 1024;
-
-/** Reads a YAML file of settings. `undefined` when there is no such file. */
-export function readConfigFile(path: string): SourceReading | undefined {
-  const text = readTextFile(path);
-  return text === undefined ? undefined : parseConfigText(text, path);
-}
-
-/** Reads the text of a YAML file of settings; `path` is for messages. */
-export function parseConfigText(text: string, path: string): SourceReading {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const at = (offset: number): string => `${path}:${lines.linePos(offset).line}`;
-  const problems = document.errors.map((error) => ({
-    key: 'config.yaml',
-    source: at(error.pos[0]),
-    expected: `valid YAML; ${error.message}`,
-  }));
-  const values = new Map<string, SourcedValue>();
-  const root = document.contents;
-  if (problems.length > 0 || root === null || (isScalar(root) && root.value === null)) {
-    return { values, problems };
-  }
-  if (!isMap(root)) {
-    const expected = 'a map of settings, one `key: value` a line';
-    return { values, problems: [{ key: 'config.yaml', source: path, expected }] };
-  }
-  for (const pair of root.items) {
-    const key = isScalar(pair.key) ? String(pair.key.value) : 'a key that is no text';
-    const offset = isScalar(pair.key) ? pair.key.range[0] : 0;
-    const source = at(offset);
-    try {
-      values.set(key, { raw: isNode(pair.value) ? pair.value.toJS(document) : null, source });
-    } catch (error) {
-      // Aliases that multiply without end are the one thing that parses and has no value.
-      problems.push({ key, source, expected: `a plain value; ${errorText(error)}` });
-    }
-  }
-  return { values, problems };
-}
 
 /** The text of a small file, or undefined when there is none. @throws ConfigError when it cannot be read. */
 export function readTextFile(path: string): string | undefined {

@@ -1,10 +1,9 @@
 /**
  * The hub's settings: defaults < dotenv file < environment.
  *
- * All problems are reported at once, each with its variable, source, value and what was expected; a value that may hold a
- * password is shown without it. The result is frozen, with numbers as numbers and files already read.
+ * hub-variables.ts lists the variables. All problems are reported at once, each with its variable, source, value and what was
+ * expected. The result is frozen, with numbers as numbers and files already read.
  */
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 
@@ -12,8 +11,6 @@ import { parse as parseDotenv } from 'dotenv';
 
 import { readAuthorityFile } from '../base/authority-file.ts';
 import { ConfigError, errorText } from '../base/errors.ts';
-import type { ConfigProblem } from '../base/errors.ts';
-import { redactUrl } from '../base/redact-url.ts';
 import {
   FUNCTION_BYTES_MAX,
   LOST_AFTER_MS,
@@ -25,107 +22,14 @@ import { readTextFile } from './config-sources.ts';
 import type { Environment } from './config-sources.ts';
 import { readDotenvFile } from './dotenv-file.ts';
 import { outpostHome } from './endpoint-directory.ts';
-import { LIMIT_VARIABLES, readBlobConfig, readRequestLimits } from './hub-limits.ts';
+import { readBlobConfig, readRequestLimits } from './hub-limits.ts';
 import type { BlobConfig } from './hub-limits.ts';
+import { HUB_VARIABLES } from './hub-variables.ts';
+import { LOG_LEVELS } from './log-levels.ts';
+import type { LogLevel } from './log-levels.ts';
 import { parseOidcIssuers } from './oidc-issuers.ts';
 import type { OidcIssuer } from './oidc-issuers.ts';
-import { LOG_LEVELS } from './options.ts';
-import type { LogLevel } from './options.ts';
-
-/** One variable, for reading and for the documentation. */
-interface Variable {
-  readonly name: string;
-  readonly summary: string;
-  readonly defaultText?: string;
-}
-
-/** Every variable that the hub reads. */
-export const HUB_VARIABLES = {
-  databaseUrl: {
-    name: 'OUTPOST_DATABASE_URL',
-    summary: 'PostgreSQL database of the hub, such as postgresql://user:password@host:5432/outpost',
-  },
-  amqpUrl: {
-    name: 'OUTPOST_AMQP_URL',
-    summary: 'RabbitMQ as the hub dials it, such as amqps://user:password@host:5671/vhost',
-  },
-  amqpPublicUrl: {
-    name: 'OUTPOST_AMQP_PUBLIC_URL',
-    summary: 'RabbitMQ as endpoints and SDKs dial it; credentials in it are ignored',
-    defaultText: 'OUTPOST_AMQP_URL',
-  },
-  managementUrl: {
-    name: 'OUTPOST_AMQP_MANAGEMENT_URL',
-    summary: "RabbitMQ's management API, such as https://user:password@host:15671",
-  },
-  caFile: {
-    name: 'OUTPOST_CA_FILE',
-    summary:
-      'PEM file with authorities to trust beside those that Node brings, for RabbitMQ, its management API and PostgreSQL',
-  },
-  host: {
-    name: 'OUTPOST_HUB_HOST',
-    summary: 'Address to listen on; localhost is 127.0.0.1 and ::1',
-    defaultText: 'localhost',
-  },
-  port: { name: 'OUTPOST_HUB_PORT', summary: 'Port to listen on', defaultText: '5000' },
-  publicUrl: {
-    name: 'OUTPOST_HUB_URL',
-    summary: 'Where others reach the hub',
-    defaultText: 'made of host and port',
-  },
-  tlsCertFile: {
-    name: 'OUTPOST_HUB_TLS_CERT_FILE',
-    summary: 'PEM file with the certificate chain of the hub; with it the hub speaks https',
-  },
-  tlsKeyFile: {
-    name: 'OUTPOST_HUB_TLS_KEY_FILE',
-    summary: 'PEM file with the key of that certificate',
-  },
-  oidcIssuers: {
-    name: 'OUTPOST_OIDC_ISSUERS',
-    summary:
-      'Issuers (OpenID Connect) whose signed tokens sign people in: a JSON list, or the path of a file with one; docs/sign-in.md has the fields',
-    defaultText: 'none',
-  },
-  submissionBytesMax: {
-    name: 'OUTPOST_HUB_SUBMISSION_BYTES_MAX',
-    summary: 'Largest request body, in bytes',
-    defaultText: String(SUBMISSION_BYTES_MAX),
-  },
-  functionBytesMax: {
-    name: 'OUTPOST_HUB_FUNCTION_BYTES_MAX',
-    summary: 'Largest function, in bytes',
-    defaultText: String(FUNCTION_BYTES_MAX),
-  },
-  submissionTasksMax: {
-    name: 'OUTPOST_HUB_SUBMISSION_TASKS_MAX',
-    summary: 'Most tasks in one submission',
-    defaultText: '20000',
-  },
-  ...LIMIT_VARIABLES,
-  retentionDays: {
-    name: 'OUTPOST_HUB_RETENTION_DAYS',
-    summary: 'How long results stay readable, in days',
-    defaultText: '14',
-  },
-  taskTtlDays: {
-    name: 'OUTPOST_HUB_TASK_TTL_DAYS',
-    summary: 'How long a task may wait for its endpoint, in days',
-    defaultText: '14',
-  },
-  lostAfterS: {
-    name: 'OUTPOST_HUB_LOST_AFTER_S',
-    summary:
-      'How long an endpoint may be gone before the tasks that it received count as lost, in seconds',
-    defaultText: '86400',
-  },
-  logLevel: {
-    name: 'OUTPOST_HUB_LOG_LEVEL',
-    summary: `One of ${LOG_LEVELS.join(', ')}`,
-    defaultText: 'info',
-  },
-} as const satisfies Record<string, Variable>;
+import { VariableReader } from './variable-reader.ts';
 
 /** Broker and database. */
 export interface HubServiceUrls {
@@ -332,110 +236,4 @@ function commonSettings(reader: VariableReader, environment: Environment): HubCo
       (reader.integer(HUB_VARIABLES.lostAfterS, 60, 3650 * 86_400) ?? LOST_AFTER_MS / 1000) * 1000,
     logLevel: reader.choice(HUB_VARIABLES.logLevel, LOG_LEVELS) ?? 'info',
   };
-}
-
-/** Reads variables and collects what is wrong with them. */
-class VariableReader {
-  readonly #environment: Environment;
-  readonly #problems: ConfigProblem[] = [];
-
-  constructor(environment: Environment) {
-    this.#environment = environment;
-  }
-
-  refuse(variable: Variable, value: string | undefined, expected: string): void {
-    this.#problems.push({
-      key: variable.name,
-      source: 'environment',
-      ...(value === undefined ? {} : { value }),
-      expected: `expected ${expected}`,
-    });
-  }
-
-  text(variable: Variable): string | undefined {
-    const value = this.#environment[variable.name]?.trim();
-    return value === '' ? undefined : value;
-  }
-
-  integer(variable: Variable, min: number, max: number): number | undefined {
-    const text = this.text(variable);
-    if (text === undefined) {
-      return undefined;
-    }
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
-    if (!(value >= min && value <= max)) {
-      this.refuse(variable, text, `a whole number from ${min} to ${max}`);
-      return undefined;
-    }
-    return value;
-  }
-
-  choice<T extends string>(variable: Variable, choices: readonly T[]): T | undefined {
-    const text = this.text(variable);
-    const choice = choices.find((candidate) => candidate === text);
-    if (text !== undefined && choice === undefined) {
-      this.refuse(variable, text, `one of ${choices.join(', ')}`);
-    }
-    return choice;
-  }
-
-  url(variable: Variable, schemes: readonly string[]): string | undefined {
-    const text = this.text(variable);
-    if (text === undefined) {
-      return undefined;
-    }
-    if (!URL.canParse(text) || !schemes.includes(new URL(text).protocol)) {
-      const wanted = schemes.map((scheme) => `${scheme}//`).join(' or ');
-      // What cannot be taken apart is not shown: a password may stand anywhere in it.
-      this.refuse(variable, redactUrl(text), `a URL that starts with ${wanted}`);
-      return undefined;
-    }
-    return text;
-  }
-
-  requiredUrl(variable: Variable, schemes: readonly string[]): string {
-    if (this.text(variable) === undefined) {
-      this.refuse(variable, undefined, `to be set: ${variable.summary}`);
-    }
-    return this.url(variable, schemes) ?? '';
-  }
-
-  file(variable: Variable): string | undefined {
-    const path = this.text(variable);
-    if (path === undefined) {
-      return undefined;
-    }
-    try {
-      return readFileSync(path, 'utf8');
-    } catch (error) {
-      this.refuse(variable, path, `a file that can be read; ${errorText(error)}`);
-      return undefined;
-    }
-  }
-
-  /** A variable that nobody reads any more would be ignored without a word. */
-  refuseOldName(name: string, variable: Variable): void {
-    if ((this.#environment[name] ?? '') !== '') {
-      this.refuse({ ...variable, name }, undefined, `to be called ${variable.name} by now`);
-    }
-  }
-
-  /** Takes over the problems of another reader. */
-  attempt<T>(read: () => T): T | undefined {
-    try {
-      return read();
-    } catch (error) {
-      if (error instanceof ConfigError) {
-        this.#problems.push(...error.problems);
-        return undefined;
-      }
-      throw error;
-    }
-  }
-
-  finish(): void {
-    if (this.#problems.length > 0) {
-      throw new ConfigError('the settings of the hub are not right:', this.#problems);
-    }
-  }
 }

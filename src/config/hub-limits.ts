@@ -2,6 +2,7 @@
 import { join, resolve } from 'node:path';
 
 import { RESULT_INLINE_BYTES_MAX, TASK_PACKED_BYTES_MAX } from '../protocol/limits.ts';
+import type { Variable, VariableReader } from './variable-reader.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -71,7 +72,7 @@ export const LIMIT_VARIABLES = {
     name: 'OUTPOST_HUB_BLOBS_S3_SECRET_ACCESS_KEY',
     summary: 'The key to it',
   },
-} as const;
+} as const satisfies Record<string, Variable>;
 
 /** A bucket and the key to it. */
 export interface BucketConfig {
@@ -92,21 +93,8 @@ export interface BlobConfig {
   readonly totalBytesMax: number;
 }
 
-interface Variable {
-  readonly name: string;
-  readonly summary: string;
-}
-
-/** What reads a variable. */
-interface Reader {
-  text: (variable: Variable) => string | undefined;
-  integer: (variable: Variable, min: number, max: number) => number | undefined;
-  url: (variable: Variable, schemes: readonly string[]) => string | undefined;
-  refuse: (variable: Variable, value: string | undefined, expected: string) => void;
-}
-
 /** Reads the bounds of rates and of tasks. */
-export function readRequestLimits(reader: Reader): {
+export function readRequestLimits(reader: VariableReader): {
   readonly taskBytesMax: number;
   readonly rates: {
     readonly requestsMax: number;
@@ -127,7 +115,7 @@ export function readRequestLimits(reader: Reader): {
 }
 
 /** Reads where large results go. */
-export function readBlobConfig(reader: Reader, home: string): BlobConfig {
+export function readBlobConfig(reader: VariableReader, home: string): BlobConfig {
   const variables = LIMIT_VARIABLES;
   return {
     directory: resolve(reader.text(variables.blobsDir) ?? join(home, '.hub', 'blobs')),
@@ -141,7 +129,7 @@ export function readBlobConfig(reader: Reader, home: string): BlobConfig {
   };
 }
 
-function readBucket(reader: Reader): BucketConfig | undefined {
+function readBucket(reader: VariableReader): BucketConfig | undefined {
   const { blobsS3Url, blobsS3Region, blobsS3AccessKeyId, blobsS3SecretAccessKey } = LIMIT_VARIABLES;
   const url = reader.url(blobsS3Url, HTTP_SCHEMES);
   if (url === undefined) {

@@ -2,7 +2,7 @@
 import { resolveAgentConfig } from './agent-config.ts';
 import type { ResolvedAgentConfig } from './agent-config.ts';
 import { findBatchScheduler } from './batch-scheduler.ts';
-import { readConfigFile } from './config-sources.ts';
+import { readConfigFile } from './config-file.ts';
 import type { Environment } from './config-sources.ts';
 import { readDotenvFile } from './dotenv-file.ts';
 import type { EndpointDirectory } from './endpoint-directory.ts';

@@ -10,7 +10,7 @@ import { pino } from 'pino';
 import { SECRET_PLACEHOLDER, blankSecrets } from '../base/blank-secrets.ts';
 import type { Logger, LogControl } from '../base/logger.ts';
 import { levelControl } from './log-level-control.ts';
-import type { LogLevel } from './options.ts';
+import type { LogLevel } from './log-levels.ts';
 import { RotatingFile } from './rotating-file.ts';
 
 /** Where lines go. */
@@ -41,6 +41,9 @@ interface OpenDestination {
   readonly setBytesMax: (bytesMax: number) => void;
   readonly close: () => void;
 }
+
+/** Lines that wait until stdout takes them; it hardly ever keeps them waiting. */
+const STDOUT_WAITING_BYTES_MAX = 1024 * 1024;
 
 const SECRET_FIELDS = [
   'authorization',
@@ -104,6 +107,18 @@ export async function openLog({ level, destination, fields = {} }: LogOptions): 
   };
 }
 
+/**
+ * Where stdout goes may be full, or away. What cannot be written waits for room, within bounds, and is then left out: the log must not
+ * end what runs.
+ */
+function standardOutput(): OpenDestination['stream'] {
+  const stream = pino.destination({ dest: 1, sync: true, maxLength: STDOUT_WAITING_BYTES_MAX });
+  stream.on('error', () => {
+    // There is nobody to be told: this is where it would be said.
+  });
+  return stream;
+}
+
 async function openDestination(destination: LogDestination): Promise<OpenDestination> {
   const unbounded = { setBytesMax: () => undefined, close: () => undefined };
   switch (destination.kind) {
@@ -120,7 +135,7 @@ async function openDestination(destination: LogDestination): Promise<OpenDestina
       };
     }
     case 'stdout':
-      return { stream: pino.destination({ dest: 1, sync: true }), ...unbounded };
+      return { stream: standardOutput(), ...unbounded };
     case 'terminal': {
       // Loaded here only: it is slow to load, and a daemon has no use for it.
       const { default: pretty } = await import('pino-pretty');

@@ -2,57 +2,14 @@
  * The one table of the agent's options. From it come parsing, `config.yaml` with its comments, flags and their help,
  * docs/configuration.md and the `.env` example; a test compares each with the table.
  *
- * Adding an option: a row here, a line in agent-config.ts, then `node scripts` that writes docs/configuration.md.
+ * Adding an option: a row here, a line in agent-config.ts, then `agent config reference > docs/configuration.md`.
  */
 import { availableParallelism } from 'node:os';
 
 import { OUTPUT_BYTES_MAX, RESULT_CHARS_MAX } from '../protocol/limits.ts';
-import type { OptionType, OptionValue } from './option-types.ts';
-
-/** One option. */
-export interface OptionRow {
-  /** Key in config.yaml. */
-  readonly key: string;
-  /** Environment variable. */
-  readonly environment: string;
-  /** Flag of `agent configure` and `agent start`; undefined where a command line is no place for it. */
-  readonly flag?: string;
-  readonly type: OptionType;
-  /** Unit of the value, for people. */
-  readonly unit?: string;
-  /** Undefined means: not set. */
-  readonly default?: OptionValue;
-  /** The default in words where it is computed. */
-  readonly defaultText?: string;
-  /** The default on a host with a batch scheduler, which many people share. */
-  readonly schedulerDefault?: OptionValue;
-  /** Never printed, and never read from config.yaml. */
-  readonly secret: boolean;
-  /** Whether a change waits for the next start of the agent, or is applied when it reads its settings again. */
-  readonly restartNeeded: boolean;
-  /** Chapter of the documentation. */
-  readonly section: OptionSection;
-  /** Whole sentences: meaning, then what happens at the edges. */
-  readonly description: string;
-}
-
-/** Chapters in the order in which they are printed. */
-export const OPTION_SECTIONS = [
-  'Endpoint and hub',
-  'Workers',
-  'Tasks',
-  'Agent',
-  'Credentials',
-] as const;
-
-/** A chapter of the options. */
-export type OptionSection = (typeof OPTION_SECTIONS)[number];
-
-/** Levels of the log, from all to least. */
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
-
-/** A level of the log. */
-export type LogLevel = (typeof LOG_LEVELS)[number];
+import { LOG_LEVELS } from './log-levels.ts';
+import { reloadedRow, row } from './option-row.ts';
+import type { OptionRow } from './option-row.ts';
 
 /** Threads or interpreters of one language unless told otherwise: an agent often shares a login node with people. */
 const SLOTS_DEFAULT = Math.min(2, availableParallelism());
@@ -72,24 +29,6 @@ const TIB = 1024 ** 4;
 
 /** Rotation needs some files of a useful size. */
 const LOG_BYTES_MIN = 1024 * 1024;
-
-type Draft = Omit<OptionRow, 'environment' | 'flag' | 'secret' | 'restartNeeded'>;
-
-/** Every row follows the same pattern: `hub_url`, OUTPOST_HUB_URL, `--hub-url`. */
-function row(draft: Draft): OptionRow {
-  return {
-    ...draft,
-    environment: `OUTPOST_${draft.key.toUpperCase()}`,
-    flag: draft.key.replaceAll('_', '-'),
-    secret: false,
-    restartNeeded: true,
-  };
-}
-
-/** A row whose changes a running agent applies when it is told to read its settings again. */
-function reloadedRow(draft: Draft): OptionRow {
-  return { ...row(draft), restartNeeded: false };
-}
 
 /** Options of the agent, in the order in which they are documented. */
 export const AGENT_OPTIONS: readonly OptionRow[] = [
@@ -270,7 +209,7 @@ export const AGENT_OPTIONS: readonly OptionRow[] = [
     key: 'reserve',
     type: { type: 'integer', min: 0, max: 1024 },
     unit: 'tasks',
-    defaultText: '64, or twice the number of threads and interpreters when that is more',
+    defaultText: '512, or twice the number of threads and interpreters when that is more',
     section: 'Tasks',
     description:
       'Tasks that are taken from the broker and held beside those that run, so that a free worker never waits. They are on this disk and this endpoint’s to run. While tasks run long, no more than two for each thread and interpreter are taken.',

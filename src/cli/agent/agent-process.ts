@@ -10,19 +10,19 @@ import { errorText } from '../../base/errors.ts';
 import type { LogControl, Logger } from '../../base/logger.ts';
 import { packageVersion } from '../../base/package-root.ts';
 import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
-import type { Credentials } from '../../config/credentials.ts';
 import { readRegistration, writeRegistration } from '../../config/endpoint-directory.ts';
 import { parseListenAddress } from '../../config/listen-address.ts';
 import { workerBaseEnvironment } from '../../config/process-context.ts';
 import { workerSocketDirectory } from '../../config/service-environment.ts';
 import { offeredTypes } from '../../protocol/environments.ts';
+import type { TokenSource } from '../../transport/oauth/client-credentials.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
-import { tokenSource } from './hub-access.ts';
 import { watchTerminal } from './lost-terminal.ts';
 import { readMode, writeMode } from './mode-file.ts';
 import { controlPath, holdLock } from './presence.ts';
 import { settingsReader } from './reread-settings.ts';
 import { ServiceWatch } from './service-watch.ts';
+import type { SignIn } from './sign-in.ts';
 
 /** How far an agent that starts has come. */
 export type StartProgress =
@@ -36,7 +36,8 @@ export interface AgentProcessOptions {
   readonly resolved: ResolvedAgentConfig;
   /** Settings of the command line, by option key. */
   readonly flags: Readonly<Record<string, unknown>>;
-  readonly credentials: Credentials;
+  readonly signIn: SignIn;
+  readonly tokens: TokenSource;
   readonly takeover: boolean;
   readonly logger: Logger;
   readonly logControl: LogControl;
@@ -47,21 +48,25 @@ const EXIT_SOFTWARE = 70;
 
 /** Runs the agent until it is stopped. @throws ComputeError when it cannot run. */
 export async function runAgentProcess(run: AgentProcessOptions): Promise<number> {
-  const { context, credentials, logger, onProgress } = run;
+  const { context, signIn, logger, onProgress } = run;
   const isTerminalLost = watchTerminal();
   const service = await ServiceWatch.open(context.environment, logger);
   const lock = await holdLock(context.directory);
+  let wasGranted = false;
   try {
     crashOnUnforeseen(logger);
-    for (const warning of credentials.warnings) {
+    for (const warning of signIn.warnings) {
       logger.warn({ warning }, 'credentials');
     }
+    logger.info({ source: signIn.source }, 'credentials found');
     for (const notice of run.resolved.config.notices) {
       logger.warn({ notice }, 'about the settings');
     }
     onProgress({ state: 'registering', pid: process.pid });
     return await runAgent({
-      options: agentOptions(run),
+      options: agentOptions(run, () => {
+        wasGranted = true;
+      }),
       logger,
       watch: (agent) => service.watch(agent),
       onOnline: ({ endpointId, pid }) => {
@@ -78,12 +83,12 @@ export async function runAgentProcess(run: AgentProcessOptions): Promise<number>
     throw error;
   } finally {
     service.close();
-    await lock.release();
+    await lock.release({ toForeign: !wasGranted });
   }
 }
 
-function agentOptions(run: AgentProcessOptions): AgentOptions {
-  const { context, credentials, takeover, logControl, onProgress } = run;
+function agentOptions(run: AgentProcessOptions, onGranted: () => void): AgentOptions {
+  const { context, signIn, tokens, takeover, logControl, onProgress } = run;
   const { config } = run.resolved;
   const { directory, environment } = context;
   const stored = readRegistration(directory);
@@ -109,10 +114,12 @@ function agentOptions(run: AgentProcessOptions): AgentOptions {
     }),
     takeover,
     saveRegistration: async ({ endpointId, epoch }) => {
+      onGranted();
       await writeRegistration(directory, { endpointId, leaseEpoch: epoch });
       onProgress({ state: 'connecting', endpointId, pid: process.pid });
     },
-    tokens: tokenSource(config, credentials),
+    tokens,
+    watchesSignIn: signIn.kind === 'person',
     taskLogs: { days: taskLogsDays, bytesMax: taskLogsBytesMax },
     ...(metricsListen !== undefined && { metricsListen: parseListenAddress(metricsListen) }),
     logControl,

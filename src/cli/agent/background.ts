@@ -4,27 +4,25 @@
  * The process is detached: it outlives the terminal, and signals of the terminal do not reach it. Its log is its own; what
  * the runtime itself writes on stderr when it crashes goes to logs/stderr.log, which begins anew with each start.
  */
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 
 import { systemClock } from '../../base/clock.ts';
 import { ComputeError, InvariantError, UnavailableError } from '../../base/errors.ts';
 import { ensureLogsDirectory } from '../../config/endpoint-directory.ts';
-import { backgroundEnvironment } from '../../config/process-context.ts';
 import type { CommandFailure } from '../run-command.ts';
-import type { StartProgress } from './agent-process.ts';
 import { readReports } from './daemon-channel.ts';
-import type { DaemonReport, Handover } from './daemon-channel.ts';
+import type { DaemonReport, Handover, StartReport } from './daemon-channel.ts';
+import { takeDaemon } from './daemon-process.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
+import type { HubView } from './hub-view.ts';
 import { formatLogLine, tailLines } from './log-lines.ts';
 
 /** An agent that is online. */
 export interface OnlineAgent {
   readonly pid: number;
   readonly endpointId: string;
+  readonly hub: HubView;
 }
 
 /** What the background process said when it ended, in its own words and with its exit code. */
@@ -50,11 +48,11 @@ export async function startInBackground(
   context: EndpointContext,
   handover: Handover,
   timeoutMs: number,
-  onProgress: (progress: StartProgress) => void,
+  onProgress: (progress: StartReport) => void,
 ): Promise<OnlineAgent> {
   const { directory } = context;
   await ensureLogsDirectory(directory);
-  const child = spawnAgent(context);
+  const child = takeDaemon(directory, context.environment);
   const { handoverChannel, reportChannel } = channelsOf(child);
   handoverChannel.on('error', () => {
     // It ended before it read; how it ended is what will be reported.
@@ -90,25 +88,6 @@ export async function startInBackground(
   }
 }
 
-function spawnAgent({ directory, environment }: EndpointContext): ChildProcess {
-  const stderr = openSync(directory.stderrPath, 'w', 0o600);
-  try {
-    // The working directory is one that stays: the shell's may be unmounted or deleted while the agent runs.
-    return spawn(
-      process.execPath,
-      [fileURLToPath(new URL('../agent-daemon.js', import.meta.url)), directory.name],
-      {
-        detached: true,
-        cwd: directory.path,
-        env: backgroundEnvironment(environment),
-        stdio: ['ignore', 'ignore', stderr, 'pipe', 'pipe'],
-      },
-    );
-  } finally {
-    closeSync(stderr);
-  }
-}
-
 function channelsOf(child: ChildProcess): { handoverChannel: Writable; reportChannel: Readable } {
   const [, , , handoverChannel, reportChannel] = child.stdio;
   if (!isStream(handoverChannel) || !isStream(reportChannel)) {
@@ -128,7 +107,7 @@ async function followStart(
   child: ChildProcess,
   reportChannel: Readable,
   timeoutMs: number,
-  onProgress: (progress: StartProgress) => void,
+  onProgress: (progress: StartReport) => void,
 ): Promise<StartEnd> {
   let failure: CommandFailure | undefined;
   const interrupted = new AbortController();
@@ -158,7 +137,11 @@ async function followStart(
       }
       onProgress(report);
       if (report.state === 'online') {
-        settle({ kind: 'online', agent: { pid: report.pid, endpointId: report.endpointId } });
+        // What it still asks the hub does not take long.
+        timer.cancel();
+      } else if (report.state === 'confirmed') {
+        const { pid, endpointId, hub } = report;
+        settle({ kind: 'online', agent: { pid, endpointId, hub } });
       }
     };
     const reported = readReports(reportChannel, onReport);

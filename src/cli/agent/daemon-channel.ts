@@ -1,7 +1,8 @@
 /**
  * How `agent start` and the background process that it makes talk: two pipes, JSON lines.
  *
- *   descriptor 3   parent → child   one line: credentials that stand only in the parent's environment, and flags; then the end
+ *   descriptor 3   parent → child   one line: credentials that stand only in the parent's environment, and flags; then the end.
+ *                                   The end without a line: the child is not wanted after all
  *   descriptor 4   child → parent   {state, pid, endpointId} as it comes up, or {error}
  *
  * Credentials go this way so that they do not stand in /proc/<pid>/environ or on a command line. The child goes on when
@@ -15,6 +16,7 @@ import { InvariantError, UsageError } from '../../base/errors.ts';
 import { errorDocument } from '../run-command.ts';
 import type { CommandFailure } from '../run-command.ts';
 import type { StartProgress } from './agent-process.ts';
+import type { HubView } from './hub-view.ts';
 
 /** Descriptor on which the child receives. */
 export const HANDOVER_DESCRIPTOR = 3;
@@ -32,17 +34,27 @@ export interface Handover {
   readonly takeover: boolean;
 }
 
+/** How far a start has come: in the end the hub has been asked, too. */
+export type StartReport =
+  | StartProgress
+  | {
+      readonly state: 'confirmed';
+      readonly pid: number;
+      readonly endpointId: string;
+      readonly hub: HubView;
+    };
+
 /** What the parent is told. */
-export type DaemonReport = StartProgress | { readonly error: CommandFailure };
+export type DaemonReport = StartReport | { readonly error: CommandFailure };
 
 /** The child's end. */
 export interface DaemonReporter {
-  readonly progress: (progress: StartProgress) => void;
+  readonly progress: (progress: StartReport) => void;
   readonly failed: (error: unknown) => void;
 }
 
-/** Reads what the parent hands over. @throws UsageError when this process was not started by `agent start`. */
-export async function receiveHandover(): Promise<Handover> {
+/** Reads what the parent hands over; nothing when it has no use for us. @throws UsageError when `agent start` has not started this process. */
+export async function receiveHandover(): Promise<Handover | undefined> {
   let channel: Socket;
   try {
     channel = new Socket({ fd: HANDOVER_DESCRIPTOR, readable: true, writable: false });
@@ -56,7 +68,7 @@ export async function receiveHandover(): Promise<Handover> {
   }
   const line = await readAll(channel);
   channel.destroy();
-  return JSON.parse(line) as Handover;
+  return line === '' ? undefined : (JSON.parse(line) as Handover);
 }
 
 /** Opens the way back to the parent. Nothing that goes wrong on it concerns the agent. */
@@ -75,7 +87,7 @@ export function openReporter(): DaemonReporter {
   return {
     progress: (progress) => {
       send(progress);
-      if (progress.state === 'online') {
+      if (progress.state === 'confirmed') {
         channel.end();
       }
     },

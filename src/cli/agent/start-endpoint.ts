@@ -1,28 +1,23 @@
 /** Starting an endpoint, for `agent start` and `agent restart`: everything that can be checked is checked before a process is made. */
-import { sleep, systemClock } from '../../base/clock.ts';
-import { ComputeError, ConflictError } from '../../base/errors.ts';
-import type { HubClient } from '../../client/hub-client.ts';
+import { systemClock } from '../../base/clock.ts';
+import { ConflictError } from '../../base/errors.ts';
 import type { ResolvedAgentConfig } from '../../config/agent-config.ts';
-import { findCredentials } from '../../config/credentials.ts';
-import type { Credentials } from '../../config/credentials.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import { problemsTogether } from '../../config/problems-together.ts';
-import { checkCertificate, tlsPeer } from '../../transport/tls/certificate-refused.ts';
 import { printJson, printLine, printNote } from '../output.ts';
-import type { StartProgress } from './agent-process.ts';
 import { startInBackground } from './background.ts';
-import type { OnlineAgent } from './background.ts';
-import { elsewhereText, isHolder, lookElsewhere } from './elsewhere.ts';
+import type { Handover, StartReport } from './daemon-channel.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
-import { commandHubClient, tokenSource } from './hub-access.ts';
-import type { HubPlace } from './hub-access.ts';
+import type { HubPlace } from './hub-place.ts';
 import { findPresence, refuseWhenRunning } from './presence.ts';
+import { findSignIn } from './sign-in.ts';
+import type { SignIn } from './sign-in.ts';
 
 /** An endpoint whose settings and credentials are in order. */
 export interface PreparedStart {
   readonly context: EndpointContext;
   readonly resolved: ResolvedAgentConfig;
-  readonly credentials: Credentials;
+  readonly signIn: SignIn;
   readonly flags: Readonly<Record<string, unknown>>;
 }
 
@@ -33,11 +28,6 @@ export interface StartOptions {
   readonly json: boolean;
 }
 
-/** How long the hub may take to say `online` after the agent has. */
-const HUB_CONFIRM_MS = 2_000;
-const HUB_POLL_MS = 100;
-const CONFIRM_LIMITS = { timeoutMs: HUB_CONFIRM_MS, retries: 0 } as const;
-
 /** Reads settings and credentials. @throws ComputeError with what is wrong. */
 export async function prepareStart(
   context: EndpointContext,
@@ -45,11 +35,12 @@ export async function prepareStart(
 ): Promise<PreparedStart> {
   const { directory, environment } = context;
   const { dotenvPath } = directory;
-  const [resolved, credentials] = await problemsTogether([
-    async () => await loadAgentConfig(directory, environment, flags),
-    async () => await findCredentials({ environment, dotenvPath }),
+  const reading = loadAgentConfig(directory, environment, flags);
+  const [resolved, signIn] = await problemsTogether([
+    async () => await reading,
+    async () => await findSignIn(async () => (await reading).config, { environment, dotenvPath }),
   ]);
-  return { context, resolved, credentials, flags };
+  return { context, resolved, signIn, flags };
 }
 
 /** Starts in the background, waits until it is online, and says so. */
@@ -57,47 +48,33 @@ export async function startEndpoint(
   prepared: PreparedStart,
   options: StartOptions,
 ): Promise<number> {
-  const { context, credentials, resolved, flags } = prepared;
+  const { context, signIn, resolved, flags } = prepared;
   const { name } = context.directory;
   await refuseWhenRunning(context.directory);
   await lookAtOtherHost(context, options.takeover);
   await checkHubCertificate(resolved.config);
-  for (const warning of credentials.warnings) {
+  for (const warning of signIn.warnings) {
     printNote(`Note: ${warning}`);
   }
   for (const notice of resolved.config.notices) {
     printNote(`Warning: ${notice}`);
   }
   const startedMs = systemClock.monotonicMs();
-  const tokens = tokenSource(resolved.config, credentials, CONFIRM_LIMITS);
-  // While the agent starts. What is wrong with the credentials the agent finds out, too, and says.
-  const isSignedIn = tokens.accessToken().then(Boolean, () => false);
-  const agent = await startInBackground(
+  const { endpointId, pid, hub } = await startInBackground(
     context,
     {
       flags,
       takeover: options.takeover,
-      ...(credentials.handOver && {
-        credentials: {
-          clientId: credentials.clientId,
-          clientSecret: (await credentials.clientSecret()).reveal(),
-          source: credentials.source,
-        },
-      }),
+      ...(await handedOver(signIn)),
     },
     options.timeoutMs,
     options.json ? () => undefined : showProgress(name),
   );
-  await isSignedIn;
-  const hub = await hubAgrees(
-    commandHubClient(resolved.config, credentials, CONFIRM_LIMITS, tokens),
-    agent,
-  );
   if (options.json) {
     printJson({
       name,
-      endpoint_id: agent.endpointId,
-      pid: agent.pid,
+      endpoint_id: endpointId,
+      pid,
       state: 'online',
       hub_status: hub.status,
     });
@@ -105,12 +82,21 @@ export async function startEndpoint(
   }
   const tookMs = systemClock.monotonicMs() - startedMs;
   printLine(
-    `Endpoint ${name} is online (id ${agent.endpointId}, process ${agent.pid}, ${(tookMs / 1000).toFixed(1)} s).`,
+    `Endpoint ${name} is online (id ${endpointId}, process ${pid}, ${(tookMs / 1000).toFixed(1)} s).`,
   );
   if (hub.note !== undefined) {
     printNote(hub.note);
   }
   return 0;
+}
+
+/** Credentials that only this process has. */
+async function handedOver(signIn: SignIn): Promise<Pick<Handover, 'credentials'>> {
+  if (signIn.kind !== 'client' || !signIn.credentials.handOver) {
+    return {};
+  }
+  const { clientId, clientSecret, source } = signIn.credentials;
+  return { credentials: { clientId, clientSecret: (await clientSecret()).reveal(), source } };
 }
 
 /**
@@ -127,6 +113,8 @@ async function lookAtOtherHost(context: EndpointContext, takeover: boolean): Pro
   }
   const { name } = directory;
   const { holder } = presence;
+  // Loaded where it is needed, here and below: the time to start counts.
+  const { elsewhereText, isHolder, lookElsewhere } = await import('./elsewhere.ts');
   const lease = await lookElsewhere(context, holder);
   const text = elsewhereText(holder, lease);
   if (!takeover && lease !== undefined && isHolder(lease, holder)) {
@@ -144,12 +132,14 @@ async function lookAtOtherHost(context: EndpointContext, takeover: boolean): Pro
 async function checkHubCertificate({ hubUrl, ca }: HubPlace): Promise<void> {
   const url = new URL(hubUrl);
   if (url.protocol === 'https:') {
+    const { checkCertificate, tlsPeer } =
+      await import('../../transport/tls/certificate-refused.ts');
     await checkCertificate(tlsPeer('the hub', url, 443), ca);
   }
 }
 
 /** Notes about progress, on a terminal only. */
-function showProgress(name: string): (progress: StartProgress) => void {
+function showProgress(name: string): (progress: StartReport) => void {
   return (progress) => {
     if (!process.stderr.isTTY) {
       return;
@@ -160,34 +150,4 @@ function showProgress(name: string): (progress: StartProgress) => void {
       printNote(`Registered as ${progress.endpointId}, connecting to the broker …`);
     }
   };
-}
-
-/** Asks the hub whether it sees the endpoint too. The agent's own word counts; a hub that is slow is only mentioned. */
-async function hubAgrees(
-  hub: HubClient,
-  { endpointId }: OnlineAgent,
-): Promise<{ status: 'online' | 'offline' | 'unknown'; note?: string }> {
-  const deadlineMs = systemClock.monotonicMs() + HUB_CONFIRM_MS;
-  try {
-    for (;;) {
-      const { status } = await hub.endpointStatus(endpointId);
-      if (status === 'online') {
-        return { status };
-      }
-      if (systemClock.monotonicMs() > deadlineMs) {
-        const note =
-          'Note: the hub does not show it as online yet; it does when the next heartbeat has arrived.';
-        return { status, note };
-      }
-      await sleep(systemClock, HUB_POLL_MS);
-    }
-  } catch (error) {
-    if (!(error instanceof ComputeError)) {
-      throw error;
-    }
-    return {
-      status: 'unknown',
-      note: `Note: the hub could not be asked for its view: ${error.message}`,
-    };
-  }
 }

@@ -28,6 +28,11 @@ export const start = defineCommand(
           default: false,
           describe: 'Take the endpoint over from the machine that holds it',
         })
+        .option('standby', {
+          type: 'boolean',
+          default: false,
+          describe: 'With --foreground: wait while another host has the endpoint',
+        })
         .option('timeout', {
           type: 'number',
           default: START_TIMEOUT_S,
@@ -40,17 +45,34 @@ export const start = defineCommand(
     if (!(argv.timeout > 0)) {
       throw new UsageError('--timeout must be a number of seconds above 0.');
     }
-    const prepared = await prepareStart(context, givenFlags(argv));
+    if (argv.standby && (!argv.foreground || argv.takeover)) {
+      throw new UsageError(
+        '--standby waits in the foreground until another host has gone: use it with --foreground, and without --takeover.',
+      );
+    }
+    let prepared = await prepareStart(context, givenFlags(argv));
     if (argv.foreground) {
       const { config } = prepared.resolved;
       const kind = process.stdout.isTTY && !argv.json ? 'terminal' : 'stdout';
       const log = await openLog({ level: config.logLevel, destination: { kind } });
+      if (argv.standby) {
+        const { standBy } = await import('./standby.ts');
+        if ((await standBy(context, log.logger)) === 'stopped') {
+          return 0;
+        }
+        // It may have taken days.
+        prepared = await prepareStart(context, givenFlags(argv));
+      } else if (!argv.takeover) {
+        const { refuseWhenElsewhere } = await import('./standby.ts');
+        await refuseWhenElsewhere(context);
+      }
       const { runAgentProcess } = await import('./agent-process.ts');
       return await runAgentProcess({
         context,
         resolved: prepared.resolved,
         flags: prepared.flags,
-        credentials: prepared.credentials,
+        signIn: prepared.signIn,
+        tokens: prepared.signIn.tokens(prepared.resolved.config),
         takeover: argv.takeover,
         logger: log.logger,
         logControl: log.control,
