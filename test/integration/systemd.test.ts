@@ -1,6 +1,6 @@
 /**
  * The packaged units under a real systemd (test/support/nested-systemd.ts), with a real hub and broker: what they promise about
- * starting, status, reloading, hanging, stopping, credentials, other users, and the boot of the machine.
+ * starting, status, reloading, hanging, stopping, credentials and other users. The boot of the machine: boot.test.ts.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -37,7 +37,7 @@ const WHO = `def who(path):
 const TIGHT = '[Service]\nWatchdogSec=5\nTimeoutStopSec=1\n';
 
 describe('the units under a real systemd', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let machine: NestedSystemd;
   let stack: Stack;
   const executors: Executor[] = [];
@@ -90,7 +90,7 @@ describe('the units under a real systemd', function () {
       const { StatusText: text = '' } = await machine.show(unit, 'StatusText');
       assert.match(text, pattern, machine.output());
       return text;
-    }, 30_000);
+    });
   }
 
   async function isOnline(name: string): Promise<void> {
@@ -101,14 +101,14 @@ describe('the units under a real systemd', function () {
   async function stateIs(unit: string, state: string): Promise<void> {
     await eventually(async () => {
       assert.equal((await machine.show(unit, 'ActiveState'))['ActiveState'], state);
-    }, 30_000);
+    });
   }
 
   async function restarted(unit: string, count: string): Promise<void> {
     await eventually(async () => {
       const shown = await machine.show(unit, 'NRestarts', 'ActiveState');
       assert.deepEqual(shown, { NRestarts: count, ActiveState: 'active' });
-    }, 30_000);
+    });
   }
 
   /** Begins a task that takes so long; resolves when it runs, with the promise of its end in an object. */
@@ -121,7 +121,7 @@ describe('the units under a real systemd', function () {
     const end = executor(name).submit(SLEEP, path, ms);
     await eventually(() => {
       assert.ok(existsSync(machine.path(path)));
-    }, 30_000);
+    });
     return { end };
   }
 
@@ -194,16 +194,6 @@ describe('the units under a real systemd', function () {
       await stateIs('agent@main', 'inactive');
       assert.equal((await machine.show('agent@main', 'Result'))['Result'], 'success');
     });
-
-    it('is back after the machine has lost its power, and so is the task that ran', async () => {
-      await machine.systemctl('enable', '--now', 'agent@main');
-      await isOnline('main');
-      const task = await sleeping('main', '/var/lib/outpost', 3000);
-      await machine.reboot();
-      await stateIs('agent@main', 'active');
-      assert.equal(await task.end, 'slept');
-      await machine.systemctl('disable', '--now', 'agent@main');
-    });
   });
 
   describe('agent-worker@.service', () => {
@@ -254,71 +244,6 @@ describe('the units under a real systemd', function () {
       await stateIs('agent@pair', 'inactive');
       await stateIs('agent-worker@pair', 'inactive');
       assert.equal((await machine.show('agent-worker@pair', 'Result'))['Result'], 'success');
-    });
-  });
-
-  describe('agent enable-on-boot', () => {
-    it('as root writes a hardened unit for an endpoint of the service, which disable-on-boot removes', async () => {
-      await configure('booted', ...ownSecret());
-      const enabled = await machine.runAs('root', SERVICE, 'agent', 'enable-on-boot', 'booted');
-      assert.equal(enabled.code, 0, enabled.stderr);
-      const verified = await machine.run('systemd-analyze', 'verify', 'agent@booted.service');
-      assert.deepEqual([verified.code, verified.stdout, verified.stderr], [0, '', '']);
-      const { ProtectSystem: protect, User: user } = await machine.show('agent@booted', 'ProtectSystem', 'User'); // prettier-ignore
-      assert.deepEqual([protect, user], ['strict', 'outpost']);
-      await machine.reboot();
-      await isOnline('booted');
-      const disabled = await machine.runAs('root', SERVICE, 'agent', 'disable-on-boot', 'booted', '--json'); // prettier-ignore
-      assert.deepEqual((JSON.parse(disabled.stdout) as { methods: string[] }).methods, ['system']);
-      await machine.systemctl('stop', 'agent@booted');
-      const { stdout } = await machine.run('systemctl', 'cat', 'agent@booted');
-      assert.doesNotMatch(stdout, /Written by agent enable-on-boot/);
-    });
-
-    it('without root writes a unit of the user, where the user’s manager outlives the login', async () => {
-      await machine.addUser('alice');
-      await machine.startUserManager('alice');
-      const alice = machine.userEnvironment('alice');
-      const agent = async (...args: string[]): Promise<string> => {
-        const { code, stdout, stderr } = await machine.runAs('alice', alice, 'agent', ...args);
-        assert.equal(code, 0, stderr);
-        return stdout;
-      };
-      writeFileSync(machine.path('/var/lib/alice/secret'), stack.client.secret);
-      await shell('chown alice: /var/lib/alice/secret; chmod 600 /var/lib/alice/secret');
-      await agent('configure', 'mine', '--hub-url', stack.hubUrl, '--client-id', stack.client.id, '--client-secret-file', '/var/lib/alice/secret'); // prettier-ignore
-      const dry = JSON.parse(await agent('enable-on-boot', 'mine', '--dry-run', '--json')) as {
-        method: string;
-      };
-      assert.equal(dry.method, 'user');
-      await agent('enable-on-boot', 'mine');
-      // As at a boot: the manager starts, and what is enabled with it.
-      await machine.systemctl('restart', 'manager-of-alice');
-      await eventually(async () => {
-        const { state } = JSON.parse(await agent('status', 'mine', '--json')) as { state: string };
-        assert.equal(state, 'online');
-      }, 30_000);
-      assert.match(await agent('disable-on-boot', 'mine'), /no longer starts with the machine/);
-      await agent('stop', 'mine');
-    });
-
-    it('uses cron where there is neither root nor a manager of the user', async () => {
-      await machine.addUser('bob');
-      const bob = machine.userEnvironment('bob');
-      await machine.runAs('bob', bob, 'agent', 'configure', 'mine', '--hub-url', stack.hubUrl);
-      await machine.runAs('bob', bob, 'sh', '-c', 'echo "5 4 * * * true" | crontab -');
-      for (const time of ['first', 'second']) {
-        const enabled = await machine.runAs('bob', bob, 'agent', 'enable-on-boot', 'mine');
-        assert.equal(enabled.code, 0, `${time}: ${enabled.stderr}`);
-      }
-      const { stdout: crontab } = await machine.runAs('bob', bob, 'crontab', '-l');
-      assert.equal(
-        crontab.match(/^@reboot env OUTPOST_HOME=.* ensure mine >\/dev\/null$/gm)?.length,
-        1,
-      );
-      await machine.runAs('bob', bob, 'agent', 'disable-on-boot', 'mine');
-      const { stdout: after } = await machine.runAs('bob', bob, 'crontab', '-l');
-      assert.equal(after, '5 4 * * * true\n');
     });
   });
 

@@ -32,7 +32,9 @@ import { runProgram } from './stack.ts';
 import type { CommandOutcome } from './stack.ts';
 
 const SYSTEMD = '/lib/systemd/systemd';
-const BOOT_LIMIT_MS = 20_000;
+/** Debian's own: it matters how that treats what cron has started. */
+const CRON_UNIT = '/lib/systemd/system/cron.service';
+const BOOT_LIMIT_MS = 60_000;
 const CLI = fileURLToPath(new URL('../../src/cli/', import.meta.url));
 /** Where things lie inside. */
 const INSIDE = '/srv/outpost';
@@ -45,12 +47,18 @@ const TARGETS = [
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
+/** Hardened services have a /proc of their own, in which the boot id is the host's; commands must see the same, or locks look stale to them. */
+const SERVICE_USER = 'outpost';
+const BOOT_ID_OF_HOST = ['unshare', '--mount', 'sh', '-c', 'umount /proc/sys/kernel/random/boot_id; exec "$@"', 'sh']; // prettier-ignore
+
 /** Runs in the new namespaces. $1: the directory of the machine; $2: the package; $3: node. */
 const BOOT = `
 set -e
 machine=$1 package=$2 node=$3
 mount --make-rprivate /
 mount -t proc proc /proc
+cat /proc/sys/kernel/random/uuid > "$machine/boot-id"
+mount --bind "$machine/boot-id" /proc/sys/kernel/random/boot_id
 mount -t tmpfs -o mode=0755 tmpfs /run
 umount -R -l /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -68,7 +76,8 @@ touch ${INSIDE}/node
 mount --bind "$node" ${INSIDE}/node
 mount --bind "$package" ${INSIDE}/package
 if [ ! -e "$machine/installed" ]; then
-  rm -rf /etc/systemd/system
+  # Jobs of the real machine are none of its business.
+  rm -rf /etc/systemd/system /etc/crontab /etc/cron.d
   mkdir -p /etc/systemd/system
   systemd-sysusers ${INSIDE}/package/systemd/sysusers.d/outpost.conf
   touch "$machine/installed"
@@ -162,6 +171,9 @@ export class NestedSystemd {
     for (const name of readdirSync(packaged).filter((file) => file.endsWith('.service'))) {
       writeFileSync(join(units, name), readFileSync(join(packaged, name)));
     }
+    if (existsSync(CRON_UNIT)) {
+      writeFileSync(join(units, 'cron.service'), readFileSync(CRON_UNIT));
+    }
     // There is no journal inside; what services print is kept here.
     mkdirSync(join(units, 'service.d'));
     mkdirSync(join(this.directory, 'var-lib/output'));
@@ -232,7 +244,9 @@ export class NestedSystemd {
     const variables = Object.entries({ PATH, LANG: 'C.UTF-8', ...environment });
     const asUser = user === 'root' ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--init-groups', '--']; // prettier-ignore
     return await runProgram('nsenter', [
-      ...['-t', String(this.#init), '-m', '-p', '-C', '-u', '-i', '--', ...asUser],
+      ...['-t', String(this.#init), '-m', '-p', '-C', '-u', '-i', '--'],
+      ...(user === SERVICE_USER ? BOOT_ID_OF_HOST : []),
+      ...asUser,
       ...['env', '-i', ...variables.map(([name, value]) => `${name}=${value}`)],
       ...[program, ...args],
     ]);
@@ -281,23 +295,30 @@ export class NestedSystemd {
     return { HOME: `/var/lib/${name}`, USER: name, XDG_RUNTIME_DIR: `/run/user-${name}` };
   }
 
-  /** Starts the service manager of a user, as at boot for one who lingers. */
-  async startUserManager(name: string): Promise<void> {
+  /** Starts the service manager of a user, as a login does; for one who lingers also at every boot. */
+  async startUserManager(name: string, { lingers = true } = {}): Promise<void> {
     const unit = `manager-of-${name}.service`;
     const runtime = `/run/user-${name}`;
+    // As user@.service, which is logind's to start.
     const text = [
       '[Service]',
       'Type=notify',
+      'KillMode=mixed',
+      'TimeoutStopSec=120',
       `User=${name}`,
       'Delegate=yes',
       `Environment=XDG_RUNTIME_DIR=${runtime}`,
       `ExecStartPre=+/usr/bin/install -d -m 0700 -o ${name} -g ${name} ${runtime}`,
       `ExecStart=${SYSTEMD} --user`,
+      ...(lingers ? ['[Install]', 'WantedBy=multi-user.target'] : []),
     ];
     writeFileSync(join(this.directory, 'units', unit), `${text.join('\n')}\n`);
-    mkdirSync(this.path('/var/lib/systemd/linger'), { recursive: true });
-    writeFileSync(this.path(`/var/lib/systemd/linger/${name}`), '');
     await this.systemctl('daemon-reload');
+    if (lingers) {
+      mkdirSync(this.path('/var/lib/systemd/linger'), { recursive: true });
+      writeFileSync(this.path(`/var/lib/systemd/linger/${name}`), '');
+      await this.systemctl('enable', unit);
+    }
     await this.systemctl('start', unit);
   }
 
@@ -307,10 +328,18 @@ export class NestedSystemd {
     return join(this.directory, 'var-lib', inside.slice('/var/lib/'.length));
   }
 
-  /** Power is cut, and comes back: every process ends at once, and /run is empty. (The boot id is the kernel's, and stays.) */
+  /**
+   * Power is cut, and comes back: every process ends at once, and /run is empty. The boot id is another one, except for services that see
+   * a /proc of their own.
+   */
   async reboot(): Promise<void> {
     await this.#cutPower();
     await this.#start();
+  }
+
+  /** Every service is stopped in order, as before an orderly reboot; `reboot` follows. */
+  async shutDown(): Promise<void> {
+    await this.systemctl('start', 'shutdown.target');
   }
 
   /** Ends it and removes what it wrote. */

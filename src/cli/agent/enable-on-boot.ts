@@ -1,5 +1,7 @@
 /** `agent enable-on-boot`: the endpoint starts with its machine, by whatever this machine and this user have for that. */
-import { ComputeError, UsageError } from '../../base/errors.ts';
+import { userInfo } from 'node:os';
+
+import { ComputeError, UnavailableError, UsageError } from '../../base/errors.ts';
 import { backgroundEnvironment } from '../../config/process-context.ts';
 import { defineCommand } from '../command-line.ts';
 import { printJson, printLine, printNote } from '../output.ts';
@@ -35,8 +37,17 @@ export const enableOnBoot = defineCommand(
     }
     const failure = await take(steps);
     if (failure !== undefined) {
-      if (asked !== undefined || method !== 'user' || !failure.step.startsWith('loginctl')) {
+      if (method !== 'user' || !failure.step.startsWith('loginctl')) {
         throw failure.error;
+      }
+      if (asked !== undefined) {
+        const { name } = context.directory;
+        throw new UnavailableError(
+          'START_FAILED',
+          `A unit of your own would end when you log out: ${failure.error.message}. Nothing was changed. An administrator can allow it, ` +
+            `as root: loginctl enable-linger ${userInfo().username}. Without that: agent enable-on-boot ${name} --cron`,
+          { cause: failure.error },
+        );
       }
       printNote(
         `A unit of your own would end when you log out: ${failure.error.message}. Using cron instead.`,

@@ -3,12 +3,12 @@
  * taken back: a unit of the system, a unit of the user's own service manager (with lingering), a line in the user's crontab.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, dirname, join } from 'node:path';
 
 import { ConflictError } from '../../../base/errors.ts';
+import { programFile } from '../../../base/package-root.ts';
 import type { Environment } from '../../../config/config-sources.ts';
 import { loadAgentConfig } from '../../../config/load-agent-config.ts';
 import { backgroundEnvironment } from '../../../config/process-context.ts';
@@ -38,7 +38,7 @@ export interface BootStep {
 const SERVICE = { home: '/var/lib/outpost', user: 'outpost' };
 
 /** The agent's own steps after the drain and the kill, and some more before the service manager ends it. */
-const STOP_ALLOWANCE_S = 55;
+const STOP_ALLOWANCE_S = 70;
 
 const SYSTEM_UNITS = '/etc/systemd/system';
 
@@ -76,7 +76,7 @@ export async function enableSteps(
       what: `write ${file}`,
       text,
       run: async () => {
-        await refuseForeign(file);
+        await refuseForeign(file, home);
         await mkdir(dirname(file), { recursive: true });
         await writeFile(file, text, { mode: 0o644 });
       },
@@ -113,13 +113,13 @@ async function unitRemovalSteps(
   context: EndpointContext,
   method: 'system' | 'user',
 ): Promise<BootStep[]> {
-  const { directory, environment } = context;
+  const { directory, environment, home } = context;
   const file = /^[A-Za-z0-9:_.-]+$/.test(directory.name) ? unitFile(context, method) : '';
   if (!existsSync(file)) {
     return [];
   }
   const text = await readFile(file, 'utf8');
-  if (!isOurUnit(text)) {
+  if (!isOurUnit(text, home)) {
     return [];
   }
   const systemctl = method === 'system' ? ['systemctl'] : ['systemctl', '--user'];
@@ -132,8 +132,16 @@ async function unitRemovalSteps(
       },
     },
     commandStep([...systemctl, 'daemon-reload'], environment),
-    ...(isLingeringOurs(text) ? [commandStep(['loginctl', 'disable-linger'], environment)] : []),
+    ...(isLingeringOurs(text) && !(await hasOtherUnits(file))
+      ? [commandStep(['loginctl', 'disable-linger'], environment)]
+      : []),
   ];
+}
+
+/** Whether other endpoints of this user start by units, and so need the user's service manager to run from boot on. */
+async function hasOtherUnits(file: string): Promise<boolean> {
+  const names = await readdir(dirname(file));
+  return names.some((name) => /^agent@.+\.service$/.test(name) && name !== basename(file));
 }
 
 async function cronSteps({ directory, environment, home }: EndpointContext): Promise<BootStep[]> {
@@ -178,17 +186,18 @@ function unitFile({ directory, environment }: EndpointContext, method: 'system' 
   return join(units, unitName(directory.name));
 }
 
-async function refuseForeign(file: string): Promise<void> {
-  if (existsSync(file) && !isOurUnit(await readFile(file, 'utf8'))) {
+async function refuseForeign(file: string, home: string): Promise<void> {
+  if (existsSync(file) && !isOurUnit(await readFile(file, 'utf8'), home)) {
     throw new ConflictError(
       'PRECONDITION_FAILED',
-      `${file} is there and was not written by this command. Enable it with systemctl, or remove it first.`,
+      `${file} is there and was not written by this command for an endpoint in ${home}. Enable it with systemctl, or remove it first; ` +
+        `or give the endpoint another name, which takes a new one: agent configure`,
     );
   }
 }
 
 function agentCommand(): string[] {
-  return [process.execPath, fileURLToPath(new URL('../../agent.js', import.meta.url))];
+  return [process.execPath, programFile('cli/agent.js')];
 }
 
 /** What other programs may see: no credentials. */

@@ -48,9 +48,10 @@ export function unitText(settings: UnitSettings): string {
     ...(kind === 'service' ? [] : ['user']),
     'agent@.service',
   );
-  const environment = [`OUTPOST_HOME=${home}`, ...(path === undefined ? [] : [`PATH=${path}`])].map(
-    (variable) => `Environment=${quoted(variable)}`,
-  );
+  const environment = [
+    homeLine(home),
+    ...(path === undefined ? [] : [`Environment=${quoted(`PATH=${path}`)}`]),
+  ];
   const lines = readFileSync(packaged, 'utf8')
     .split('\n')
     .filter((line) => !line.startsWith('#') && !line.startsWith('Environment=OUTPOST_HOME='))
@@ -72,14 +73,14 @@ export function unitText(settings: UnitSettings): string {
   return [MARK, ...(lingers ? [LINGER_MARK] : []), ...lines].join('\n');
 }
 
-/** Whether a unit was written here. */
-export function isOurUnit(text: string): boolean {
-  return text.startsWith(MARK);
+/** Whether a unit was written here, for an endpoint of this home: another person's may have the same name. */
+export function isOurUnit(text: string, home: string): boolean {
+  return text.startsWith(MARK) && text.split('\n').includes(homeLine(home));
 }
 
-/** Whether lingering was switched on for it. */
+/** Whether lingering was switched on with a unit that was written here. */
 export function isLingeringOurs(text: string): boolean {
-  return isOurUnit(text) && text.includes(LINGER_MARK);
+  return text.includes(LINGER_MARK);
 }
 
 /** A unit of the system that is like the one of the user's own manager. */
@@ -94,6 +95,10 @@ function personalOfSystem(line: string, user: string): string[] {
     default:
       return [line];
   }
+}
+
+function homeLine(home: string): string {
+  return `Environment=${quoted(`OUTPOST_HOME=${home}`)}`;
 }
 
 function withCommand(line: string, command: readonly string[]): string {
