@@ -1,4 +1,4 @@
-"""The SDK's Executor at a hub of your own, with ``map``."""
+"""The SDK's Executor at a hub of your own, with ``map``, and with results of any size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import concurrent.futures
 import typing as t
 
 import globus_compute_sdk
+from globus_compute_sdk.sdk.executor import _RESULT_WATCHERS, _ResultWatcher
 from globus_compute_sdk.sdk.utils.uuid_like import UUID_LIKE_T
 
 from .client import Client
+from .large_results import ResultWatcher
 
 
 class Executor(globus_compute_sdk.Executor):
@@ -30,3 +32,10 @@ class Executor(globus_compute_sdk.Executor):
     def map(self, fn: t.Callable[..., t.Any], *iterables: t.Iterable[t.Any], **options: t.Any) -> t.Iterator[t.Any]:
         """Results in the order of the arguments, as they come; ``timeout`` in seconds as in concurrent.futures."""
         return concurrent.futures.Executor.map(self, fn, *iterables, **options)
+
+    def _get_result_watcher(self) -> _ResultWatcher:
+        watcher = _RESULT_WATCHERS.get(self.task_group_id)
+        if watcher is None or not watcher.is_alive():
+            watcher = ResultWatcher(self.task_group_id, self.client, port=self.amqp_port)
+            watcher.start()
+        return watcher

@@ -9,6 +9,7 @@ import globus_sdk
 from globus_compute_common.sdk_version_sharing import user_agent_substring
 from globus_compute_sdk.version import __version__ as compute_sdk_version
 
+from .large_results import WholeResponse, document_with, result_path, size_kept_apart
 from .throttle import Throttle
 
 
@@ -35,7 +36,27 @@ class _Throttled(globus_sdk.BaseClient):
 
 
 class _ComputeV2(_Throttled, globus_sdk.ComputeClientV2):
-    pass
+    """Tells tasks with their results, also with those that the hub keeps by themselves."""
+
+    def get_task(self, task_id: t.Any) -> globus_sdk.GlobusHTTPResponse:
+        response = super().get_task(task_id)
+        return WholeResponse(response, whole) if (whole := self._whole(response.data)) else response
+
+    def get_task_batch(self, task_ids: t.Any) -> globus_sdk.GlobusHTTPResponse:
+        response = super().get_task_batch(task_ids)
+        results = response.data.get("results") or {}
+        whole = {task_id: whole for task_id, document in results.items() if (whole := self._whole(document))}
+        return WholeResponse(response, {**response.data, "results": {**results, **whole}}) if whole else response
+
+    def _whole(self, document: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+        """The document with the result that it only refers to; None when there is nothing to fetch."""
+        size = size_kept_apart(document)
+        if size is None:
+            return None
+        path = result_path(document["task_id"])
+        # Before it comes: it is told how large it is.
+        self.throttle.check_size(f"the answer to GET {path}", size)
+        return document_with(document, self.get(path).data)
 
 
 class _ComputeV3(_Throttled, globus_sdk.ComputeClientV3):

@@ -168,6 +168,36 @@ class Tasks(WithHub):
             hub.answers[f"GET /v2/tasks/{task_id}"] = {"task_id": task_id, "status": "success", "result": "11\n7"}
             self.assertEqual(client.get_result(task_id), 7)
 
+    def test_have_their_results_also_when_the_hub_keeps_those_by_themselves(self):
+        value, raised, small = (str(uuid.uuid4()) for _ in range(3))
+        documents = {
+            value: large(value),
+            raised: large(raised),
+            small: {"task_id": small, "status": "success", "result": "11\n7"},
+        }
+        hub = self.hub({f"GET /v2/tasks/{task_id}": document for task_id, document in documents.items()})
+        hub.answers["POST /v2/batch_status"] = {"results": documents}
+        hub.answers[f"GET /v1/tasks/{value}/result"] = message(value, json.dumps("x" * 1000))
+        error = {"code": "RAISED", "exception": {"type": "ValueError", "message": "boom"}}
+        hub.answers[f"GET /v1/tasks/{raised}/result"] = message(raised, "Traceback\nValueError: boom", error)
+        records = self.client(hub).get_batch_result(list(documents))
+        self.assertEqual(records[value]["result"], "x" * 1000)
+        self.assertEqual(records[small]["result"], 7)
+        self.assertIsInstance(records[raised]["exception"], ValueError)
+        client = self.client(hub)
+        for _ in range(2):
+            self.assertEqual(client.get_result(value), "x" * 1000)
+            with self.assertRaisesRegex(ValueError, "boom"):
+                client.get_result(raised)
+        self.assertEqual(len(hub.asked(f"GET /v1/tasks/{value}/result")), 2)
+
+    def test_are_not_fetched_when_they_are_more_than_a_throttled_client_may_have(self):
+        task_id = str(uuid.uuid4())
+        hub = self.hub({f"GET /v2/tasks/{task_id}": large(task_id, THROTTLE_BODY_BYTES + 1)})
+        with self.assertRaisesRegex(MaxRequestSizeExceeded, "result has 5000001 bytes.*throttling_enabled = False"):
+            self.client(hub).get_result(task_id)
+        self.assertEqual(hub.asked(f"GET /v1/tasks/{task_id}/result"), [])
+
     def test_say_why_they_are_pending(self):
         task_id = str(uuid.uuid4())
         hub = self.hub()
@@ -185,6 +215,19 @@ def failure(task_id, kind="ValueError"):
         "completion_t": "2.5",
         "outpost": {"error": {"code": "RAISED", "type": kind, "message": "boom"}},
     }
+
+
+def large(task_id, size=1000):
+    """The document of a task whose result the hub keeps by itself."""
+    document = failure(task_id, "MaxResultSizeExceeded")
+    document["outpost"]["blob"] = {"sha256": "0" * 64, "bytes": size}
+    return document
+
+
+def message(task_id, data, error=None):
+    """The result message of a task."""
+    told = {"task_id": task_id, "data": data if error else f"11\n{data}", "error_details": error, "details": None}
+    return {"message_type": "result", "data": told}
 
 
 class RemoteErrors(unittest.TestCase):

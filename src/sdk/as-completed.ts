@@ -8,8 +8,11 @@ import { Fifo } from './fifo.ts';
  * TypeScript would take each future for its value: it awaits what those yield, and `for await` does not.
  */
 export interface Completions<T> {
+  /** The next future that is settled. */
   next: () => Promise<IteratorResult<ComputeFuture<T>>>;
+  /** Ends before all are settled; the futures themselves go on. */
   return: () => Promise<IteratorResult<ComputeFuture<T>>>;
+  /** For `for await`. */
   [Symbol.asyncIterator]: () => Completions<T>;
 }
 

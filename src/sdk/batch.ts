@@ -3,6 +3,7 @@
  * does not count, and an argument that cannot be sent is told where it is given.
  */
 import { UsageError } from '../base/errors.ts';
+import { requireArguments, requireRegistered } from './given.ts';
 import { RegisteredFunction } from './registered-function.ts';
 import type { FunctionReference } from './registered-function.ts';
 import { requestBytes, resultSerializersFor, serializeArguments } from './serializers.ts';
@@ -55,7 +56,7 @@ export class Batch {
   }
 }
 
-/** A call ready to be sent. @throws SerializationError; UsageError when no endpoint is named. */
+/** A call ready to be sent. @throws SerializationError; UsageError when function, endpoint or arguments are not what they should be. */
 export function batchTask<Args extends readonly unknown[], Result>(
   fn: FunctionReference<Args, Result>,
   call: TaskCall<Args>,
@@ -66,6 +67,8 @@ export function batchTask<Args extends readonly unknown[], Result>(
       'on which endpoint shall it run? Say { endpointId: "…" }; client.getEndpoints() lists yours',
     );
   }
+  requireRegistered(fn);
+  requireArguments(args);
   const language = fn instanceof RegisteredFunction ? fn.language : undefined;
   const payload = serializeArguments(args, kwargs, format);
   return {

@@ -30,6 +30,7 @@ import { TaskPendingError } from './errors.ts';
 import { FinishedTasks } from './finished-tasks.ts';
 import { sourceOfFunction, sourceOfText } from './function-source.ts';
 import type { AnyFunction, FunctionSource } from './function-source.ts';
+import { requireTaskId } from './given.ts';
 import { connectHub } from './hub-connection.ts';
 import type { LoginOptions } from './login/index.ts';
 import type { FunctionReference, RegisteredFunction } from './registered-function.ts';
@@ -130,6 +131,8 @@ export class Client extends Administration {
   /**
    * Registers a function that a JavaScript or TypeScript module exports, with the packages that it imports, bundled into one
    * text. A relative path is looked for from the working directory; `new URL('./module.ts', import.meta.url)` from the file.
+   *
+   * @template Fn - The type of the function, as `typeof countWords` of an `import type`.
    */
   async registerModule<Fn extends AnyFunction = (...args: unknown[]) => unknown>(
     module: string | URL,
@@ -228,6 +231,7 @@ export class Client extends Administration {
     taskIds: readonly (string | TaskId<T>)[],
     options: CallOptions = {},
   ): Promise<Map<string, TaskRecord<T>>> {
+    taskIds.forEach(requireTaskId);
     // Looked up once: what is kept may be dropped for something else while the hub is asked.
     const known = new Map(taskIds.map((taskId) => [taskId, this.#finished.get(taskId)] as const));
     const unknown = taskIds.filter((taskId) => known.get(taskId) === undefined);
@@ -293,6 +297,7 @@ export class Client extends Administration {
   }
 
   async #document(hub: HubClient, taskId: string, options: CallOptions): Promise<TaskDocument> {
+    requireTaskId(taskId);
     const known = this.#finished.get(taskId);
     if (known !== undefined) {
       options.signal?.throwIfAborted();

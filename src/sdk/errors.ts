@@ -45,6 +45,24 @@ export interface TaskFailure {
   readonly endpointId?: string;
 }
 
+const NOT_ALONE =
+  'A function is sent as its source: it cannot use variables, functions or imports from around it. Pass values as arguments, import ' +
+  'inside of it, or send a module with all that it needs: client.registerModule().';
+const TOO_LARGE =
+  'The result is larger than the endpoint takes (`result_chars_max` of its config.yaml): return less, or write a file and return its name.';
+
+/** What to do about failures that everybody meets once. */
+const HINTS: Readonly<Record<string, string>> = {
+  ReferenceError: NOT_ALONE,
+  NameError: NOT_ALONE,
+  MaxResultSizeExceeded: TOO_LARGE,
+};
+
+function hintOn({ type, code }: TaskFailure): string {
+  const hint = HINTS[type ?? code];
+  return hint === undefined ? '' : `\n\n${hint}`;
+}
+
 /** The task ended in a failure: the function threw, or its worker could not bring it to an end. */
 export class TaskExecutionError extends ComputeError {
   readonly taskId: string;
@@ -67,7 +85,8 @@ export class TaskExecutionError extends ComputeError {
       `${who} failed${where} (task ${failure.taskId}, ${failure.code}): ${what}` +
         (failure.traceback === '' || failure.traceback === remoteMessage
           ? ''
-          : `\n\nRemote traceback:\n${indent(failure.traceback)}`),
+          : `\n\nRemote traceback:\n${indent(failure.traceback)}`) +
+        hintOn(failure),
       70,
       { ...options, details: { taskId: failure.taskId, endpointId: failure.endpointId } },
     );

@@ -33,6 +33,7 @@ import type {
   SubmitOptions,
 } from './executor-options.ts';
 import type { AnyFunction } from './function-source.ts';
+import { requireClient, requireFunction } from './given.ts';
 import { GroupSubscription } from './group-subscription.ts';
 import { mapTasks } from './map-tasks.ts';
 import { OpenTasks } from './open-tasks.ts';
@@ -67,6 +68,7 @@ export class Executor implements AsyncDisposable {
   #closed: Promise<void> | undefined;
 
   constructor(options: ExecutorOptions) {
+    requireClient(options.client);
     this.endpointId = options.endpointId;
     this.#settings = executorSettings(options);
     this.#client = options.client;
@@ -291,6 +293,7 @@ export class Executor implements AsyncDisposable {
     options: SubmitOptions,
   ): ComputeFuture<unknown> {
     this.#refuseWhenClosed();
+    requireFunction(fn);
     if (this.endpointId === undefined) {
       throw new UsageError(
         'where shall it run? Make the Executor with an endpointId to submit tasks',

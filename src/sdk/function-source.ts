@@ -7,6 +7,7 @@
 import { SERIALIZERS, packBuffers } from '../protocol/serialization.ts';
 import type { Language } from '../protocol/serialization.ts';
 import { SerializationError } from './errors.ts';
+import { requireFunction } from './given.ts';
 
 /** A function ready to be registered. */
 export interface FunctionSource {
@@ -29,8 +30,9 @@ const SENDABLE_START = new RegExp(
   'u',
 );
 
-/** Takes the source of a JavaScript function. @throws SerializationError when it cannot run elsewhere. */
+/** Takes the source of a JavaScript function. @throws SerializationError when it cannot run elsewhere; UsageError when it is none. */
 export function sourceOfFunction(fn: AnyFunction, name?: string): FunctionSource {
+  requireFunction(fn);
   const label = name ?? (fn.name === '' ? 'anonymous' : fn.name.replace(/^bound /, ''));
   const text = Function.prototype.toString.call(fn);
   const refuse = (why: string): SerializationError =>
@@ -51,7 +53,14 @@ export function sourceOfFunction(fn: AnyFunction, name?: string): FunctionSource
       'it is a getter, a setter or a method with a computed name. Write it as a function or an arrow function.',
     );
   }
-  return { name: identifier(label), language: 'javascript', source: text };
+  return { name: identifier(label), language: 'javascript', source: withoutHelper(text) };
+}
+
+/** esbuild, and with it tsx, calls a helper `__name` wherever a function gets a name; what is sent brings it along. */
+function withoutHelper(text: string): string {
+  return /\b__name\(/.test(text)
+    ? `(...args) => { const __name = (fn) => fn; return (${text})(...args); }`
+    : text;
 }
 
 /** Checks a source text and finds its name. @throws SerializationError when the name cannot be told. */

@@ -8,11 +8,14 @@ export interface JsonObstacle {
   /** Path in the notation of the language, such as `args[0].when`. */
   readonly path: string;
   readonly what: string;
+  /** Whether no other format carries it either. */
+  readonly isStuck?: boolean;
 }
 
 /** An obstacle on the way up: the steps to it, innermost first. Most values have none, so no path is kept on the way down. */
 interface Found {
   readonly what: string;
+  readonly isStuck?: boolean;
   readonly steps: string[];
 }
 
@@ -21,7 +24,7 @@ export function findJsonObstacle(value: unknown, path: string): JsonObstacle | u
   const found = visit(value, new Set());
   return found === undefined
     ? undefined
-    : { path: path + found.steps.reverse().join(''), what: found.what };
+    : { ...found, path: path + found.steps.reverse().join('') };
 }
 
 function visit(value: unknown, above: Set<object>): Found | undefined {
@@ -33,9 +36,10 @@ function visit(value: unknown, above: Set<object>): Found | undefined {
     case 'number':
       return Number.isFinite(value) ? undefined : { what: `${value}`, steps: [] };
     case 'bigint':
+      return { what: 'a bigint', steps: [] };
     case 'symbol':
     case 'function':
-      return { what: `a ${typeof value}`, steps: [] };
+      return { what: `a ${typeof value}`, isStuck: true, steps: [] };
     case 'object':
       return value === null ? undefined : visitObject(value, above);
   }
@@ -44,6 +48,9 @@ function visit(value: unknown, above: Set<object>): Found | undefined {
 function visitObject(value: object, above: Set<object>): Found | undefined {
   if (above.has(value)) {
     return { what: 'a reference to an object around it (a cycle)', steps: [] };
+  }
+  if (value instanceof Promise) {
+    return { what: 'a Promise (an `await` is missing)', isStuck: true, steps: [] };
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
     return { what: `binary data (${value.constructor.name})`, steps: [] };

@@ -50,8 +50,10 @@ export function serializeValue(value: unknown, format: ArgumentFormat, name: str
   const obstacle = findJsonObstacle(value, name);
   if (obstacle !== undefined) {
     throw new SerializationError(
-      `${obstacle.path} cannot be sent to the function: it is ${obstacle.what}, which JSON does not carry. ` +
-        "Convert it, or, when the function is JavaScript, use { argumentFormat: 'v8' }.",
+      `${obstacle.path} cannot be sent to the function: it is ${obstacle.what}, ` +
+        (obstacle.isStuck === true
+          ? 'which is no data. Send what it stands for.'
+          : "which JSON does not carry. Convert it, or, when the function is JavaScript, use { argumentFormat: 'v8' }."),
     );
   }
   return serializeJson(value);
@@ -63,8 +65,11 @@ export function serializeArguments(
   kwargs: Readonly<Record<string, unknown>>,
   format: ArgumentFormat,
 ): string {
+  // As if they had been left out: JSON would make null of them.
+  const last = format === 'json' ? args.findLastIndex((arg) => arg !== undefined) : args.length;
+  const given = args.slice(0, last + 1);
   return packBuffers([
-    serializeValue(args, format, 'args'),
+    serializeValue(given, format, 'args'),
     serializeValue(kwargs, format, 'kwargs'),
   ]);
 }

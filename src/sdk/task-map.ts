@@ -35,6 +35,7 @@ export class TaskMap<T, Shown = T> implements AsyncIterableIterator<Shown>, Prom
     return new TaskMap(this.#source, (outcome) => outcome);
   }
 
+  /** For `for await`: the results, as they come. */
   [Symbol.asyncIterator](): this {
     return this;
   }

@@ -56,6 +56,7 @@ export interface DefaultLoginOptions {
   readonly show?: (device: DeviceAuthorization) => void;
   /** Authorities that are trusted beside the system's (PEM). Default what the file OUTPOST_CA_FILE holds. */
   readonly ca?: string;
+  /** Default the platform's. */
   readonly fetch?: typeof fetch;
   readonly timeoutMs?: number;
   readonly retries?: number;
@@ -191,7 +192,13 @@ export class DefaultLoginManager implements LoginManager {
       show: this.#options.show ?? showOnStderr,
       ...(signal === undefined ? {} : { signal }),
     });
-    await this.#personLogin().keep(loginOf(tokens, this.#clock.now()));
+    const stillAlive = await this.#personLogin().keep(loginOf(tokens, this.#clock.now()));
+    if (stillAlive !== undefined) {
+      process.emitWarning(
+        `You are signed in; the login before could not be ended at the hub: ${stillAlive.message}`,
+        { code: stillAlive.code },
+      );
+    }
   }
 
   #http() {

@@ -1,10 +1,12 @@
 /**
  * Where logins of people are kept between programs: `$OUTPOST_HOME/logins.json`, one for each hub.
  *
- * It holds tokens: mode 0600, refused when others can read it, always replaced as a whole, and changed by one process at a time.
+ * It holds tokens: mode 0600, refused when others can read it, always replaced as a whole, and changed by one process at a time. Room for
+ * a change is made before it begins: what the hub has granted and nobody could write down would be a lost login.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
@@ -42,6 +44,12 @@ interface Contents {
 
 const EMPTY: Contents = { version: 1, hubs: {} };
 
+/** What a change may add: the tokens of another hub. */
+const ROOM_BYTES = 16 * 1024;
+
+/** Why a file cannot be written that is no fault of ours. */
+const UNWRITABLE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM']);
+
 /** The file of the user whose environment this is. @throws ConfigError when OUTPOST_HOME is relative. */
 export function loginFilePath(environment: Environment): string {
   const home = environment['OUTPOST_HOME'] ?? '';
@@ -62,6 +70,8 @@ export function loginFilePath(environment: Environment): string {
 export class LoginFile {
   readonly path: string;
   readonly #clock: Clock;
+  /** What was read last, and from which file: it is never written in place. */
+  #last: { readonly mark: string; readonly contents: Contents } | undefined;
 
   constructor(path: string, clock: Clock) {
     this.path = path;
@@ -81,28 +91,42 @@ export class LoginFile {
     hubUrl: string,
     change: (login: StoredLogin | undefined) => Promise<StoredLogin | undefined>,
   ): Promise<StoredLogin | undefined> {
-    await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
-    return await withFileLock(`${this.path}.lock`, this.#clock, async () => {
-      const contents = await this.#contents();
-      const before = contents.hubs[hubUrl];
-      const after = await change(before);
-      if (after !== before) {
-        const others = Object.entries(contents.hubs).filter(([url]) => url !== hubUrl);
-        const hubs = Object.fromEntries(
-          after === undefined ? others : [...others, [hubUrl, after]],
-        );
-        await this.#replace({ version: 1, hubs });
-      }
-      return after;
-    });
+    try {
+      await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
+      return await withFileLock(`${this.path}.lock`, this.#clock, async () => {
+        const contents = await this.#contents();
+        const before = contents.hubs[hubUrl];
+        return await this.#withDraft(contents, async (write) => {
+          const after = await change(before);
+          if (after !== before) {
+            const others = Object.entries(contents.hubs).filter(([url]) => url !== hubUrl);
+            const hubs = Object.fromEntries(
+              after === undefined ? others : [...others, [hubUrl, after]],
+            );
+            await write({ version: 1, hubs });
+          }
+          return after;
+        });
+      });
+    } catch (error) {
+      const code = errorCode(error) ?? '';
+      throw UNWRITABLE.has(code)
+        ? this.#unusable(`it cannot be changed (${code}): make room, or see to its directory`)
+        : error;
+    }
   }
 
   async #contents(): Promise<Contents> {
     let text: string;
+    let mark: string;
     try {
-      const { mode } = await stat(this.path);
-      if ((mode & 0o077) !== 0) {
+      const { mode, ino, size, mtimeNs } = await stat(this.path, { bigint: true });
+      if ((mode & 0o077n) !== 0n) {
         throw this.#unusable(`others can read it; run: chmod 600 ${this.path}`);
+      }
+      mark = [ino, size, mtimeNs].join(' ');
+      if (this.#last?.mark === mark) {
+        return this.#last.contents;
       }
       text = await readFile(this.path, 'utf8');
     } catch (error) {
@@ -117,24 +141,26 @@ export class LoginFile {
         'it is damaged, or of a newer version; remove it and sign in again with: agent login',
       );
     }
+    this.#last = { mark, contents };
     return contents;
   }
 
-  async #replace(contents: Contents): Promise<void> {
+  /** Makes room beside the file, does the work, and puts what it writes in the place of the file. */
+  async #withDraft<T>(
+    contents: Contents,
+    work: (write: (next: Contents) => Promise<void>) => Promise<T>,
+  ): Promise<T> {
     const draft = `${this.path}.${randomUUID()}`;
+    const handle = await open(draft, 'wx', 0o600);
     try {
-      const handle = await open(draft, 'wx', 0o600);
-      try {
-        await handle.writeFile(`${JSON.stringify(contents, undefined, 2)}\n`);
-        // The server has forgotten the refresh token before this one: half a file would be a lost login.
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(draft, this.path);
-    } catch (error) {
+      await writeWhole(handle, textOf(contents) + ' '.repeat(ROOM_BYTES));
+      return await work(async (next) => {
+        await writeWhole(handle, textOf(next));
+        await rename(draft, this.path);
+      });
+    } finally {
+      await handle.close();
       await removeIfThere(draft);
-      throw error;
     }
   }
 
@@ -143,6 +169,19 @@ export class LoginFile {
       { key: 'logins.json', source: this.path, expected },
     ]);
   }
+}
+
+function textOf(contents: Contents): string {
+  return `${JSON.stringify(contents, undefined, 2)}\n`;
+}
+
+async function writeWhole(handle: FileHandle, text: string): Promise<void> {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length;) {
+    at += (await handle.write(bytes, at, bytes.length - at, at)).bytesWritten;
+  }
+  await handle.truncate(bytes.length);
+  await handle.sync();
 }
 
 function parse(text: string): Contents | undefined {

@@ -7,11 +7,12 @@
  *                                  old one             the caller's
  *
  * A refresh token is good once, and several processes share the file: whoever renews holds its lock, looks first whether somebody
- * else has just done it, and writes the new one down before it is used.
+ * else has just done it, and writes the new one down before it is used. Whoever wants a token looks at the file: a login that was ended
+ * or begun by another process counts at once.
  */
 import { raceAbort } from '../../base/abort.ts';
 import type { Clock } from '../../base/clock.ts';
-import { AuthError, UnavailableError, invariant } from '../../base/errors.ts';
+import { AuthError, ComputeError, invariant } from '../../base/errors.ts';
 import type { PersonTokenResponse } from '../../protocol/oauth.ts';
 import type { AccessTokenOptions, TokenSource } from '../../transport/oauth/client-credentials.ts';
 import type { PersonGrants } from '../../transport/oauth/person-grants.ts';
@@ -25,12 +26,13 @@ export interface PersonLoginOptions {
   readonly file: LoginFile;
   readonly grants: PersonGrants;
   readonly clock: Clock;
+  /** Whose login it has to be: who acts for somebody does not go on as somebody else. Default anybody's. */
+  readonly identityId?: string;
 }
 
 /** The login of a person at one hub. */
 export class PersonLogin {
   readonly #options: PersonLoginOptions;
-  #held: StoredLogin | undefined;
   readonly #renewals = new Map<string, Promise<StoredToken>>();
 
   constructor(options: PersonLoginOptions) {
@@ -39,40 +41,42 @@ export class PersonLogin {
 
   /** Who is signed in. */
   async current(): Promise<StoredLogin | undefined> {
-    this.#held = await this.#options.file.read(this.#hubUrl);
-    return this.#held;
+    return await this.#options.file.read(this.#hubUrl);
   }
 
-  /** Keeps a new login in place of the one before. */
-  async keep(login: StoredLogin): Promise<void> {
-    this.#held = await this.#options.file.update(
-      this.#hubUrl,
-      async () => await Promise.resolve(login),
-    );
+  /**
+   * Keeps a new login in place of the one before, and ends that one at the hub: nobody has its tokens any more who should.
+   * Returns why it could not be ended there, which takes nothing away from the new one.
+   */
+  async keep(login: StoredLogin): Promise<ComputeError | undefined> {
+    const replaced = await this.#replace(login);
+    try {
+      await this.#endAtHub(replaced);
+      return undefined;
+    } catch (error) {
+      if (error instanceof ComputeError) {
+        return error;
+      }
+      throw error;
+    }
   }
 
   /** Ends the login at the hub and forgets it here, also when the hub cannot be asked; false when nobody was signed in. */
   async end(): Promise<boolean> {
-    const { file, grants } = this.#options;
-    let ended: StoredLogin | undefined;
-    await file.update(this.#hubUrl, async (login) => {
-      ended = login;
-      await Promise.resolve();
-      return undefined;
-    });
-    this.#held = undefined;
-    const [token] = ended?.tokens ?? [];
-    if (token !== undefined) {
-      // One refresh token stands for the login and all of its tokens.
-      await grants.revoke(token.refreshToken);
-    }
+    const ended = await this.#replace(undefined);
+    await this.#endAtHub(ended);
     return ended !== undefined;
   }
 
   /** Tokens for a scope. Its `accessToken` throws AuthError CREDENTIALS_MISSING, SCOPE_MISSING or TOKEN_REJECTED. */
   authorizer(scope: string): TokenSource {
+    let last: StoredToken | undefined;
     return {
-      accessToken: async (options) => (await this.#usable(scope, options ?? {})).accessToken,
+      accessToken: async (options) => {
+        last = await this.#usable(scope, options ?? {});
+        return last.accessToken;
+      },
+      expiresAt: () => last?.expiresAtMs,
     };
   }
 
@@ -80,13 +84,30 @@ export class PersonLogin {
     return this.#options.grants.hubUrl;
   }
 
+  /** Puts a login, or none, in the place of what is kept, and returns that. */
+  async #replace(login: StoredLogin | undefined): Promise<StoredLogin | undefined> {
+    let before: StoredLogin | undefined;
+    await this.#options.file.update(this.#hubUrl, async (kept) => {
+      before = kept;
+      return await Promise.resolve(login);
+    });
+    return before;
+  }
+
+  async #endAtHub(login: StoredLogin | undefined): Promise<void> {
+    const [token] = login?.tokens ?? [];
+    if (token !== undefined) {
+      // One refresh token stands for the login and all of its tokens.
+      await this.#options.grants.revoke(token.refreshToken);
+    }
+  }
+
   async #usable(
     scope: string,
     { refresh = false, signal }: AccessTokenOptions,
   ): Promise<StoredToken> {
     signal?.throwIfAborted();
-    const login = this.#held ?? (await this.current());
-    const token = this.#tokenFor(login, scope);
+    const token = this.#tokenFor(await this.current(), scope);
     const nowMs = this.#options.clock.now();
     if (!refresh && nowMs < (token.issuedAtMs + token.expiresAtMs) / 2) {
       return token;
@@ -95,7 +116,8 @@ export class PersonLogin {
       return await raceAbort(this.#renewed(scope, token), signal);
     } catch (error) {
       const isUsable = nowMs < token.expiresAtMs - EXPIRY_MARGIN_MS;
-      if (!refresh && isUsable && error instanceof UnavailableError) {
+      // The hub is away, or the file cannot be written: there is time for both to pass.
+      if (!refresh && isUsable && !(error instanceof AuthError)) {
         return token;
       }
       throw error;
@@ -128,7 +150,7 @@ export class PersonLogin {
         invariant(next !== undefined, 'a renewal without a token');
         return { ...stored, tokens: stored.tokens.map((kept) => (kept === token ? next : kept)) };
       } catch (error) {
-        if (!(error instanceof AuthError)) {
+        if (!(error instanceof AuthError) || error.details['error'] !== 'invalid_grant') {
           throw error;
         }
         // The login is over: nobody is to try this refresh token again.
@@ -136,7 +158,6 @@ export class PersonLogin {
         return undefined;
       }
     });
-    this.#held = login;
     if (refusal !== undefined) {
       throw new AuthError(
         'TOKEN_REJECTED',
@@ -150,6 +171,14 @@ export class PersonLogin {
   #tokenFor(login: StoredLogin | undefined, scope: string): StoredToken {
     if (login === undefined) {
       throw notSignedIn(this.#hubUrl);
+    }
+    const { identityId } = this.#options;
+    if (identityId !== undefined && login.identity.id !== identityId) {
+      throw new AuthError(
+        'TOKEN_REJECTED',
+        `${this.#options.file.path} now has the login of ${login.identity.username} (${login.identity.id}) at ${this.#hubUrl}, and this program began as ${identityId}. ` +
+          'Sign in as that person again with `agent login`, or restart it to change who it is.',
+      );
     }
     const token = login.tokens.find((kept) => kept.scope.split(' ').includes(scope));
     if (token === undefined) {

@@ -1,13 +1,17 @@
 """The document of the Globus Compute SDK with the newest globus-compute-sdk and outpost_sdk: all of its examples, with one other import."""
 
+import inspect
 import logging
 import os
+import pathlib
 import unittest
 import uuid
 
+import globus_compute_sdk
 import globus_sdk
 import outcomes
-from globus_compute_sdk.errors import TaskExecutionFailed
+import outpost_sdk
+from globus_compute_sdk.errors import TaskExecutionFailed, TaskPending
 from outpost_sdk import Executor, FuncXClient, StaticTokenLoginManager
 from seeds_support import GROUP, SECOND_ENDPOINT, TUTORIAL_ENDPOINT, printed, result_of, results_of
 
@@ -161,6 +165,37 @@ class OutpostDocument(unittest.TestCase):
         self.assertEqual((record["pending"], record["status"]), (False, "success"))
         self.assertGreater(float(record["completion_t"]), 1e9)
         self.assertIsInstance(record["completion_t"], str)
+
+    def test_outpost_sdk_does_not_wait_for_an_endpoint_that_is_away(self):
+        away = str(uuid.uuid4())
+        gcc.web_client.v2.post("/v2/endpoints", data={"endpoint_name": "away", "endpoint_uuid": away})
+        func_id = gcc.register_function(number)
+        batch = gcc.create_batch()
+        for x in range(2):
+            batch.add(x, endpoint_id=away, function_id=func_id)
+        task_ids = gcc.batch_run(batch)
+        records = gcc.get_batch_result(task_ids)
+        self.assertEqual(list(records), task_ids)
+        for record in records.values():
+            self.assertEqual((record["pending"], record["status"]), (True, "waiting-for-ep"))
+            self.assertNotIn("result", record)
+        with self.assertRaises(TaskPending) as caught:
+            gcc.get_result(task_ids[0])
+        self.assertEqual(caught.exception.reason, "waiting-for-ep")
+
+    def test_outpost_sdk_has_a_reference_of_every_member(self):
+        text = pathlib.Path(outpost_sdk.__file__).with_name("README.md").read_text()
+        for ours, theirs in ((Client, globus_compute_sdk.Client), (Executor, globus_compute_sdk.Executor)):
+            for name, member in inspect.getmembers(ours):
+                if name.startswith("_"):
+                    continue
+                # What the SDK has is documented there, and may have no text of its own.
+                if name in vars(ours) or not hasattr(theirs, name):
+                    self.assertTrue(inspect.getdoc(member), f"{ours.__name__}.{name} has no text")
+                    self.assertTrue(name in text, f"README.md says nothing about {ours.__name__}.{name}")
+        for name in outpost_sdk.__all__:
+            if not name.startswith("_"):
+                self.assertTrue(inspect.getdoc(getattr(outpost_sdk, name)), name)
 
     def test_outpost_sdk_runs_one_batch_at_several_endpoints(self):
         func_id, other_id = gcc.register_function(number), gcc.register_function(hello)
