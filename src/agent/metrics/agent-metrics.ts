@@ -5,6 +5,7 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 
 import type { Clock } from '../../base/clock.ts';
+import type { EnvironmentReport } from '../../protocol/host-frames.ts';
 import type { AgentReadings } from '../health/agent-readings.ts';
 import type { TaskObserver } from '../task-observer.ts';
 import { ProcessTreeUsage } from './process-tree-usage.ts';
@@ -136,7 +137,7 @@ class ReadMetrics {
 }
 
 /** Every label that a metric of this file may have. */
-const LABELS = ['state', 'language', 'session', 'loop', 'version', 'node_version'];
+const LABELS = ['state', 'language', 'session', 'loop', 'type', 'version', 'node_version'];
 
 function byLabel(label: string, values: Readonly<Record<string, number>>): Sample[] {
   return Object.entries(values).map(([name, value]) => [value, { [label]: name }]);
@@ -230,6 +231,16 @@ function defineWorkers(metrics: ReadMetrics, { places, reserve }: AgentMetricsOp
     'Worker hosts that were started in the place of another.',
     (now) => [[now.hostRestarts]],
   );
+  metrics.gauge(
+    'outpost_environment_interpreters',
+    'Interpreters in execution environments: that run a task, that are kept for the next one, that are being started.',
+    (now) => environmentSamples(now.environments),
+  );
+  metrics.gauge(
+    'outpost_environments_failing',
+    'Execution environments in which no interpreter starts, so that their tasks fail.',
+    (now) => [[now.environments.filter(({ reason }) => reason !== undefined).length]],
+  );
   metrics.gauge('outpost_worker_host_up', '1 while the worker host can take tasks.', (now) => [
     [flag(now.isHostConnected)],
   ]);
@@ -245,6 +256,17 @@ function defineWorkers(metrics: ReadMetrics, { places, reserve }: AgentMetricsOp
     'outpost_watchdog_stalls_total',
     'How often a loop of the agent had work and made no progress.',
     (now) => now.stalls.map(({ loop, count }) => [count, { loop }]),
+  );
+}
+
+/** By type: a location is whatever people register, and each value of a label stays in Prometheus for good. */
+function environmentSamples(environments: readonly EnvironmentReport[]): Sample[] {
+  const states = ['running', 'idle', 'starting'] as const;
+  return [...new Set(environments.map(({ type }) => type))].flatMap((type) =>
+    states.map((state): Sample => {
+      const ofType = environments.filter((one) => one.type === type);
+      return [ofType.reduce((sum, one) => sum + one[state], 0), { type, state }];
+    }),
   );
 }
 

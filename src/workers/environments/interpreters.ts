@@ -1,6 +1,6 @@
 /** Interpreters in execution environments, for the Python engine: made by the rules of the site, and ended with the engine. */
 import { environmentTitle, launcherOf, notAllowedText } from '../../protocol/environments.ts';
-import type { EnvironmentSettings } from '../../protocol/host-frames.ts';
+import type { EnvironmentReport, EnvironmentSettings } from '../../protocol/host-frames.ts';
 import type { Engine } from '../engine.ts';
 import { Interpreter } from '../python/interpreter.ts';
 import type { InterpreterOptions } from '../python/interpreter.ts';
@@ -11,17 +11,19 @@ import { WarmEnvironments } from './warm-environments.ts';
 /** Variables that every worker has and a container is to have, too. */
 const PASSED_ON = ['LANG', 'TZ', 'OUTPOST_AGENT_COOKIE'];
 
-/** Builds them; `variables` are the names of those that the operator configured for workers. */
+/** Builds them; `variables` are the names of those that the operator configured for workers, `onChange` is told what there is. */
 export function interpretersInEnvironments(
   { rules, warmMax, startTimeoutMs }: EnvironmentSettings,
   own: InterpreterOptions,
   variables: readonly string[],
+  onChange: (reports: readonly EnvironmentReport[]) => void,
 ): WarmEnvironments {
   const { clock, environment: present, workingDir } = own;
   let containerCount = 0;
   return new WarmEnvironments({
     warmMax,
     clock,
+    onChange,
     obstacle: (environment) =>
       launcherOf(rules, environment) === undefined ? notAllowedText(environment) : undefined,
     createPlace: (environment, listener) => {

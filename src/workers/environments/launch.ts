@@ -35,8 +35,25 @@ export interface LaunchContext {
   readonly user?: { readonly uid: number; readonly gid: number };
 }
 
-/** Modules are one word each and must not be anything else to the shell; what `module` prints goes where the function's output goes. */
-const MODULE_SCRIPT = 'set -f; modules=$1; shift; module load $modules && exec "$@"';
+/**
+ * Modules are one word each and must not be anything else to the shell; what `module` prints goes where the function's output goes.
+ * Environment Modules before 4 leave 0 as the exit code of a `module load` that failed: what counts is that it changed the list of
+ * what is loaded, or that the module is on it, by its first name (`python` and `python/3` may both stand for `python/3.12.1`).
+ */
+const MODULE_SCRIPT = `set -f
+modules=$1
+shift
+for module in $modules; do
+  before=$LOADEDMODULES
+  module load "$module" || exit
+  case ":$LOADEDMODULES:" in *":\${module%%/*}"[:/]*) continue ;; esac
+  case $module in -*) continue ;; esac
+  if [ "$LOADEDMODULES" = "$before" ]; then
+    echo "module load $module: it is not among the loaded modules: $LOADEDMODULES" >&2
+    exit 1
+  fi
+done
+exec "$@"`;
 
 /** The command line for an environment. */
 export function planLaunch(

@@ -7,7 +7,11 @@
  * concerned. How many run at a time is the engine's affair: each task comes from a place of its own.
  */
 import type { Clock } from '../../base/clock.ts';
+import { errorText } from '../../base/errors.ts';
+import { environmentTitle } from '../../protocol/environments.ts';
+import type { EnvironmentReport } from '../../protocol/host-frames.ts';
 import type { TaskEnvironment } from '../../protocol/sharing.ts';
+import { abortedOutcome } from '../aborted.ts';
 import type {
   AbortReason,
   FailedOutcome,
@@ -17,8 +21,9 @@ import type {
   Settle,
   WorkerTask,
 } from '../engine.ts';
-import { abortMessage } from '../place-engine.ts';
 import { StartBreaker } from '../start-breaker.ts';
+import { EnvironmentCensus } from './environment-census.ts';
+import type { Counted } from './environment-census.ts';
 
 /** How long the tasks of an environment that does not start fail without another try. */
 const PROBE_PERIOD_MS = 30_000;
@@ -29,6 +34,8 @@ const BREAKERS_MAX = 256;
 export interface WarmEnvironmentsOptions {
   readonly warmMax: number;
   readonly clock: Clock;
+  /** Told which interpreters there are, when that has changed. */
+  readonly onChange?: (reports: readonly EnvironmentReport[]) => void;
   /** Why the environment is refused; undefined when it is allowed. */
   readonly obstacle: (environment: TaskEnvironment) => string | undefined;
   readonly createPlace: (environment: TaskEnvironment, listener: PlaceListener) => Place;
@@ -50,6 +57,7 @@ interface Run {
 
 interface WarmInterpreter {
   readonly key: string;
+  readonly environment: TaskEnvironment;
   readonly place: Place;
   /** What it runs, or is being started for. */
   run: Run | undefined;
@@ -57,6 +65,7 @@ interface WarmInterpreter {
 }
 
 interface Trouble {
+  readonly environment: TaskEnvironment;
   readonly breaker: StartBreaker;
   openedAtMs: number;
 }
@@ -70,9 +79,12 @@ export class WarmEnvironments {
   readonly #troubles = new Map<string, Trouble>();
   #isStopping = false;
   readonly #waiters: (() => void)[] = [];
+  readonly #census: EnvironmentCensus;
 
   constructor(options: WarmEnvironmentsOptions) {
     this.#options = options;
+    const { clock, onChange = () => undefined } = options;
+    this.#census = new EnvironmentCensus(clock, () => this.#counted(), onChange);
   }
 
   /** Interpreters that wait for a task. */
@@ -154,18 +166,29 @@ export class WarmEnvironments {
 
   #launch(run: Run): void {
     const { environment } = run;
-    const place = this.#options.createPlace(environment, {
-      onReady: () => {
-        this.#onReady(warm);
-      },
-      onLost: (failure) => {
-        this.#onLost(warm, failure);
-      },
-      onQuarantined: () => undefined,
-    });
-    const warm: WarmInterpreter = { key: environment.id, place, run, isReady: false };
+    let place: Place;
+    try {
+      place = this.#options.createPlace(environment, {
+        onReady: () => {
+          this.#onReady(warm);
+        },
+        onLost: (failure) => {
+          this.#onLost(warm, failure);
+        },
+        onQuarantined: () => undefined,
+      });
+    } catch (error) {
+      const reason = `an interpreter of ${environmentTitle(environment)} cannot be started: ${errorText(error)}`;
+      queueMicrotask(() => {
+        this.#noteFailure(environment, { reason, hopeless: false });
+        this.#startAgain(run, { reason, hopeless: false });
+      });
+      return;
+    }
+    const warm: WarmInterpreter = { key: environment.id, environment, place, run, isReady: false };
     run.warm = warm;
     this.#all.add(warm);
+    this.#census.changed();
     // Not now: a start that fails at once would settle the task before its place knows of it.
     queueMicrotask(() => {
       if (run.abortReason === undefined && !this.#isStopping) {
@@ -179,6 +202,7 @@ export class WarmEnvironments {
   #onReady(warm: WarmInterpreter): void {
     warm.isReady = true;
     this.#troubles.delete(warm.key);
+    this.#census.changed();
     const { run } = warm;
     if (run !== undefined) {
       this.#give(run, warm);
@@ -188,8 +212,10 @@ export class WarmEnvironments {
   #give(run: Run, warm: WarmInterpreter): void {
     run.warm = warm;
     warm.run = run;
+    this.#census.changed();
     warm.place.run(run.task, (outcome) => {
       warm.run = undefined;
+      this.#census.changed();
       if (outcome.kind === 'result' && !warm.place.isEnding && !this.#isStopping) {
         this.#idle.push(warm);
         this.#trim();
@@ -207,13 +233,14 @@ export class WarmEnvironments {
 
   #onLost(warm: WarmInterpreter, failure: PlaceFailure | undefined): void {
     this.#all.delete(warm);
+    this.#census.changed();
     const index = this.#idle.indexOf(warm);
     if (index !== -1) {
       this.#idle.splice(index, 1);
     }
     const { run } = warm;
     if (failure !== undefined && !warm.isReady) {
-      this.#noteFailure(warm.key, failure);
+      this.#noteFailure(warm.environment, failure);
     }
     if (run !== undefined) {
       warm.run = undefined;
@@ -231,8 +258,7 @@ export class WarmEnvironments {
     const { environment, task } = run;
     const reason = run.abortReason ?? (this.#isStopping ? 'AGENT_STOPPED' : undefined);
     if (reason !== undefined) {
-      const message = abortMessage(reason, task.timeoutMs);
-      run.settle({ kind: 'failed', code: reason, message, workerLost: false });
+      run.settle(abortedOutcome(reason, task.timeoutMs));
       return;
     }
     const openReason = this.#troubles.get(environment.id)?.breaker.openReason;
@@ -244,8 +270,22 @@ export class WarmEnvironments {
     this.#launch(run);
   }
 
-  #noteFailure(key: string, { reason, hopeless }: PlaceFailure): void {
-    const trouble = this.#troubles.get(key) ?? { breaker: new StartBreaker(), openedAtMs: 0 };
+  #counted(): Counted[] {
+    const interpreters = [...this.#all].map(({ environment, isReady, run }): Counted => {
+      const busy = run === undefined ? 'idle' : 'running';
+      return { environment, state: isReady ? busy : 'starting' };
+    });
+    const failing = [...this.#troubles.values()].flatMap(({ environment, breaker }): Counted[] => {
+      const reason = breaker.openReason;
+      return reason === undefined ? [] : [{ environment, state: { reason } }];
+    });
+    return [...interpreters, ...failing];
+  }
+
+  #noteFailure(environment: TaskEnvironment, { reason, hopeless }: PlaceFailure): void {
+    const { id: key } = environment;
+    const breaker = new StartBreaker();
+    const trouble = this.#troubles.get(key) ?? { environment, breaker, openedAtMs: 0 };
     // The one that failed last is the one that is forgotten last.
     this.#troubles.delete(key);
     this.#troubles.set(key, trouble);

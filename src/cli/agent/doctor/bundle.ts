@@ -76,12 +76,7 @@ export async function writeBundle(path: string, subject: Subject, report: unknow
 }
 
 /** Secrets that are known by their value, wherever they may stand. */
-async function knownSecrets({
-  context,
-  settings,
-  credentials,
-  broker,
-}: Subject): Promise<string[]> {
+async function knownSecrets({ context, settings, signIn, broker }: Subject): Promise<string[]> {
   const { environment, directory } = context;
   const known: (string | undefined)[] = [
     ...CREDENTIAL_VARIABLES.filter((name) => name.endsWith('SECRET')).map(
@@ -91,9 +86,11 @@ async function knownSecrets({
     ...Object.values(settings.config.environment),
   ];
   // Without credentials there is none to be found; why that is so stands in the report.
-  const found = await credentials().catch(() => undefined);
-  const secret = await found?.clientSecret().catch(() => undefined);
-  known.push(secret?.reveal());
+  const found = await signIn().catch(() => undefined);
+  if (found?.kind === 'client') {
+    const secret = await found.credentials.clientSecret().catch(() => undefined);
+    known.push(secret?.reveal());
+  }
   const access = await broker().catch(() => undefined);
   known.push(access === undefined ? undefined : decodeURIComponent(new URL(access.url).password));
   const dotenv = await readDotenvFile(directory.dotenvPath).catch(() => undefined);

@@ -2,6 +2,7 @@
 import { AGENT_CHECKS } from './agent-checks.ts';
 import { BROKER_CHECKS } from './broker-checks.ts';
 import type { Check } from './check.ts';
+import { ENVIRONMENT_CHECKS } from './environment-checks.ts';
 import { HUB_CHECKS } from './hub-checks.ts';
 import { IDENTITY_CHECKS } from './identity-checks.ts';
 import { INTERPRETER_CHECKS } from './interpreter-checks.ts';
@@ -22,5 +23,6 @@ export const CHECKS: readonly Check[] = [
   ...IDENTITY_CHECKS,
   ...BROKER_CHECKS,
   ...INTERPRETER_CHECKS,
+  ...ENVIRONMENT_CHECKS,
   ...TRIAL_CHECKS,
 ];

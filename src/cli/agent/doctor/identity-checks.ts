@@ -33,7 +33,12 @@ export const IDENTITY_CHECKS: readonly Check[] = [
 ];
 
 async function credentialsFinding(subject: Subject): Promise<Finding> {
-  const { clientId, source, warnings } = await subject.credentials();
+  const signIn = await subject.signIn();
+  const { source } = signIn;
+  if (signIn.kind === 'person') {
+    return ok(source, { client_id: null, source });
+  }
+  const { clientId, warnings } = signIn.credentials;
   const found = `client ${clientId}, from ${source}`;
   const details = { client_id: clientId, source };
   const [first] = warnings;

@@ -29,6 +29,7 @@ except BaseException:
 print("\\n" + json.dumps(answer))
 `;
 
+/** What an interpreter says about itself. */
 interface Answer {
   readonly version: string;
   readonly executable: string;
@@ -62,7 +63,9 @@ async function interpreterFinding(
 ): Promise<Finding> {
   const { directory } = subject.context;
   const begunMs = performance.now();
-  const { answer, problem } = await ask(subject, python, signal);
+  const { context, settings } = subject;
+  const env = { ...workerBaseEnvironment(context.environment), ...settings.config.environment };
+  const { answer, problem } = await askInterpreter(subject, [python], { env, signal });
   const ms = Math.round(performance.now() - begunMs);
   const setIt = `Set python in ${directory.configPath} to the absolute path of a Python ${VERSION_MIN.join('.')} or newer`;
   if (answer === undefined) {
@@ -76,7 +79,7 @@ async function interpreterFinding(
   const { version, executable, dill, sdk, why } = answer;
   const details = { python, ...answer, start_ms: ms };
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (major !== VERSION_MIN[0] || minor < VERSION_MIN[1]) {
+  if (isTooOld(version)) {
     return failed(
       EXIT.settings,
       `${python} is Python ${version}, which is too old`,
@@ -101,15 +104,21 @@ async function interpreterFinding(
     : ok(`${found}; pickled functions need Python ${major}.${minor} at the sender too`, details);
 }
 
-async function ask(
-  { context, settings, limitMs }: Subject,
-  python: string,
-  signal: AbortSignal,
+/** Whether no worker runs with this version of Python. */
+export function isTooOld(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major !== VERSION_MIN[0] || minor < VERSION_MIN[1];
+}
+
+/** Asks a Python what it is; the words are those that start it, perhaps through a launcher. */
+export async function askInterpreter(
+  { limitMs }: Subject,
+  [file, ...words]: readonly [string, ...string[]],
+  { env, signal }: { readonly env: Readonly<Record<string, string>>; readonly signal: AbortSignal },
 ): Promise<
   | { readonly answer: Answer; readonly problem?: undefined }
   | { readonly answer?: undefined; readonly problem: string }
 > {
-  const env = { ...workerBaseEnvironment(context.environment), ...settings.config.environment };
   const options = {
     env,
     signal,
@@ -118,7 +127,7 @@ async function ask(
     maxBuffer: OUTPUT_BYTES_MAX,
   };
   return await new Promise((resolve) => {
-    const child = execFile(python, ['-c', QUESTION], options, (error, stdout, stderr) => {
+    const child = execFile(file, [...words, '-c', QUESTION], options, (error, stdout, stderr) => {
       const line = stdout.trimEnd().split('\n').at(-1) ?? '';
       if (error === null && line.startsWith('{')) {
         resolve({ answer: JSON.parse(line) as Answer });

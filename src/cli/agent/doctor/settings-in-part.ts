@@ -7,7 +7,7 @@ import { ConfigError as SettingsError } from '../../../base/errors.ts';
 import { resolveAgentConfig } from '../../../config/agent-config.ts';
 import type { ResolvedAgentConfig } from '../../../config/agent-config.ts';
 import { findBatchScheduler } from '../../../config/batch-scheduler.ts';
-import { readConfigFile } from '../../../config/config-sources.ts';
+import { readConfigFile } from '../../../config/config-file.ts';
 import type { Environment } from '../../../config/config-sources.ts';
 import { readDotenvFile } from '../../../config/dotenv-file.ts';
 import type { EndpointDirectory } from '../../../config/endpoint-directory.ts';

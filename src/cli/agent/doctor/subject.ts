@@ -2,14 +2,15 @@
 import { performance } from 'node:perf_hooks';
 
 import type { HubClient } from '../../../client/hub-client.ts';
-import { findCredentials } from '../../../config/credentials.ts';
-import type { Credentials } from '../../../config/credentials.ts';
 import type { ResultConnection } from '../../../protocol/rest.ts';
 import { parseBrokerUrl } from '../../../transport/amqp/broker-address.ts';
 import type { BrokerAddress } from '../../../transport/amqp/broker-address.ts';
 import type { EndpointContext } from '../endpoint-argument.ts';
 import { commandHttp, commandHubClient, userInfo, userInfoTokens } from '../hub-access.ts';
-import type { CommandLimits, HubPlace, UserInfo } from '../hub-access.ts';
+import type { UserInfo } from '../hub-access.ts';
+import type { CommandLimits, HubPlace } from '../hub-place.ts';
+import { findSignIn } from '../sign-in.ts';
+import type { SignIn } from '../sign-in.ts';
 import { readStatus } from '../status-document.ts';
 import type { StatusDocument } from '../status-document.ts';
 import { settingsInPart } from './settings-in-part.ts';
@@ -40,7 +41,7 @@ export interface Subject {
   /** Of one check. */
   readonly limitMs: number;
   readonly status: () => Promise<StatusDocument>;
-  readonly credentials: () => Promise<Credentials>;
+  readonly signIn: () => Promise<SignIn>;
   readonly identity: () => Promise<UserInfo>;
   readonly greeting: () => Promise<HubGreeting>;
   readonly hub: () => Promise<HubClient>;
@@ -54,18 +55,17 @@ export async function openSubject(context: EndpointContext, limitMs: number): Pr
   const { config } = settings;
   // Within the deadline of a check, so that it says what is wrong and not only that it took long.
   const limits = { timeoutMs: Math.max(500, limitMs * 0.8), retries: 0 };
-  const credentials = once(
-    async () => await findCredentials({ environment, dotenvPath: directory.dotenvPath }),
-  );
-  const hub = once(async () => commandHubClient(config, await credentials(), limits));
+  const { dotenvPath } = directory;
+  const signIn = once(async () => await findSignIn(() => config, { environment, dotenvPath }));
+  const hub = once(async () => commandHubClient(config, await signIn(), limits));
   return {
     context,
     settings,
     limitMs,
     status: once(async () => await readStatus(context)),
-    credentials,
+    signIn,
     hub,
-    identity: once(async () => await userInfo(config, userInfoTokens(config, await credentials()))),
+    identity: once(async () => await userInfo(config, userInfoTokens(config, await signIn()))),
     greeting: once(async () => await greet(config, limits)),
     broker: once(async () => brokerAccess(await (await hub()).resultConnection(), config.amqpPort)),
   };
