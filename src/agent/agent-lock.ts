@@ -13,7 +13,7 @@
  * A starter that dies between 1 and 3 leaves a successor that is itself a stale lock: the next one succeeds that.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { link, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
@@ -46,8 +46,8 @@ export interface AgentLock {
   readonly holder: LockHolder;
   /** Who held it on another host, and may still run there: the hub's lease decides. */
   readonly foreign?: LockHolder;
-  /** Gives it back; idempotent. */
-  release: () => Promise<void>;
+  /** Gives it back; idempotent. `toForeign`: the one on another host was wrongly replaced, since the hub did not grant the endpoint. */
+  release: (how?: { readonly toForeign: boolean }) => Promise<void>;
 }
 
 /**
@@ -57,6 +57,11 @@ export interface AgentLock {
 export type LockState =
   | { readonly state: 'absent' }
   | { readonly state: 'running' | 'stale' | 'foreign'; readonly holder: LockHolder };
+
+/** Whether there is a lock, whoever holds it or held it. */
+export function hasLock(directory: string): boolean {
+  return existsSync(join(directory, LOCK_NAME));
+}
 
 /** Identity of this process for the lease. */
 export function thisProcess(): LeaseHolder {
@@ -94,9 +99,9 @@ export async function acquireLock(directory: string, clock: Clock): Promise<Agen
     const foreign = await contend(directory, draft);
     return {
       holder,
-      ...(foreign === undefined ? {} : { foreign }),
-      release: async () => {
-        await releaseLock(directory, text);
+      ...(foreign === undefined ? {} : { foreign: foreign.holder }),
+      release: async ({ toForeign } = { toForeign: false }) => {
+        await releaseLock(directory, text, toForeign ? foreign?.text : undefined);
       },
     };
   } finally {
@@ -104,8 +109,8 @@ export async function acquireLock(directory: string, clock: Clock): Promise<Agen
   }
 }
 
-/** Rounds until this process holds the lock or somebody else is known to; returns the foreign holder that was replaced. */
-async function contend(directory: string, draft: string): Promise<LockHolder | undefined> {
+/** Rounds until this process holds the lock or somebody else is known to; returns the foreign lock that was replaced. */
+async function contend(directory: string, draft: string): Promise<LockFile | undefined> {
   const path = join(directory, LOCK_NAME);
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     const chain = await readChain(directory);
@@ -134,7 +139,7 @@ async function contend(directory: string, draft: string): Promise<LockHolder | u
     }
     await rename(draft, path);
     await removeSuccessors(directory);
-    return holderState(last.holder) === 'foreign' ? last.holder : undefined;
+    return holderState(last.holder) === 'foreign' ? last : undefined;
   }
   throw new UnavailableError(
     'START_FAILED',
@@ -258,12 +263,23 @@ function alreadyRunning(directory: string, holder: LockHolder): ConflictError {
   );
 }
 
-async function releaseLock(directory: string, text: string): Promise<void> {
+async function releaseLock(
+  directory: string,
+  text: string,
+  restored: string | undefined,
+): Promise<void> {
   const path = join(directory, LOCK_NAME);
   // Another host may have taken over meanwhile; its lock is not ours to remove.
-  if ((await readLockFile(path))?.text === text) {
-    await removeIfThere(path);
+  if ((await readLockFile(path))?.text !== text) {
+    return;
   }
+  if (restored === undefined) {
+    await removeIfThere(path);
+    return;
+  }
+  const draft = `${path}.${process.pid}.${randomBytes(6).toString('hex')}`;
+  await writeFile(draft, restored, { mode: 0o600, flag: 'wx' });
+  await rename(draft, path);
 }
 
 async function tryLink(from: string, to: string): Promise<boolean> {

@@ -27,6 +27,8 @@ export interface AgentOptions extends LiveSettings {
   readonly saveRegistration: (registration: { endpointId: string; epoch: number }) => Promise<void>;
   readonly hubUrl: string;
   readonly tokens: TokenSource;
+  /** Whether they are those of a login, which ends when nobody uses it, and which its person may end. */
+  readonly watchesSignIn?: boolean;
   /** Authorities that are trusted beside the system's (PEM), for hub and broker. */
   readonly ca?: string;
   /** Registered with the endpoint: versions and host, for people who look at it. */

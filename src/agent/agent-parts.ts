@@ -19,8 +19,11 @@ import { CommandIntake } from './commands/command-intake.ts';
 import { startControlSocket } from './control-socket.ts';
 import type { ControlMethod } from './control-socket.ts';
 import { Dispatcher } from './dispatcher.ts';
+import type { DispatcherCounts } from './dispatcher.ts';
 import { HandBack } from './hand-back.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { countsWith } from './host-absence.ts';
+import type { HostAbsence } from './host-absence.ts';
 import { makeWorkerHost, sharedRunningTable } from './host-choice.ts';
 import type { SupervisedHost, WorkerHostEvents } from './host-link.ts';
 import { IdleWatch } from './idle-watch.ts';
@@ -37,6 +40,7 @@ import type { Registrar } from './registration.ts';
 import { ResultOutbox } from './result-outbox.ts';
 import { ResultUploads } from './result-uploads.ts';
 import { ScheduledJobs } from './scheduled-jobs.ts';
+import { SignInWatch } from './sign-in-watch.ts';
 import { packFailure } from './task-failure.ts';
 import type { TaskStatuses } from './task-statuses.ts';
 import { Watchdog } from './watchdog.ts';
@@ -50,6 +54,7 @@ export interface AgentParts {
   readonly dispatcher: Dispatcher;
   readonly intake: Intake;
   readonly host: SupervisedHost;
+  readonly absence: HostAbsence;
   readonly heartbeat: Heartbeat;
   readonly link: BrokerLink;
   readonly watchdog: Watchdog;
@@ -93,6 +98,8 @@ export interface AgentSetUp {
 export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
   const { options, registrar, releases, statuses, clock, logger } = setUp;
   const { directory, javascriptThreads, pythonInterpreters, reserve } = options;
+  // It takes the hub longer than all that is opened here.
+  registrar.begin();
   await mkdir(options.workingDir, { recursive: true, mode: 0o700 });
   const observation = await openObservation(
     {
@@ -105,8 +112,8 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
     },
     releases,
   );
-  releases.push('registration', () => {
-    registrar.stop();
+  releases.push('registration', async () => {
+    await registrar.end();
   });
   // Workers put the endpoint's id into every result, so a first start needs the hub before anything else.
   const endpointId = options.endpointId ?? (await registrar.obtain()).endpointId;
@@ -189,9 +196,14 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
     },
   });
   const events = hostEvents(dispatcher, setUp.onStateChange);
+  const absence: HostAbsence = { reason: undefined };
+  const onAbsence = (reason: string | undefined): void => {
+    absence.reason = reason;
+    setUp.onStateChange();
+  };
   const host: SupervisedHost = makeWorkerHost(
-    { options, endpointId, cookie, runningTable: journal.runningTablePath, clock, logger },
-    observation.restarts.counting(events),
+    { options, endpointId, cookie, runningTable: journal.runningTablePath, onAbsence, clock, logger }, // prettier-ignore
+    observation.environments.noting(observation.restarts.counting(events)),
   );
   await host.start();
   releases.push('worker host', async () => {
@@ -233,7 +245,7 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
     periodMs: options.heartbeatPeriodMs,
     statuses,
     describe: () => ({
-      ...describeToHub(dispatcher, modes, setUp.since),
+      ...describeToHub(countsWith(absence, dispatcher.counts), modes, setUp.since),
       ...(commands.last !== undefined && { last_command: commands.last }),
     }),
     onPeriod: () => {
@@ -268,6 +280,21 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
     outbox.stop();
     heartbeat.pause();
   });
+  if (options.watchesSignIn === true) {
+    const signInWatch = new SignInWatch({
+      tokens: options.tokens,
+      ask: async (signal) => await setUp.hub.endpointStatus(endpointId, signal),
+      onChange: (failure) => {
+        link.holdBack(failure);
+      },
+      clock,
+      logger: logger.child({ component: 'sign-in' }),
+    });
+    signInWatch.start();
+    releases.push('watch over the login', () => {
+      signInWatch.stop();
+    });
+  }
   const watchdog = new Watchdog({
     loops: watchedLoops({ link, registrar, outbox, heartbeat, journal, host, clock }),
     clock,
@@ -289,6 +316,7 @@ export async function startParts(setUp: AgentSetUp): Promise<AgentParts> {
     dispatcher,
     intake,
     host,
+    absence,
     heartbeat,
     link,
     watchdog,
@@ -350,11 +378,10 @@ function hostEvents(dispatcher: Dispatcher, onChange: () => void): WorkerHostEve
 
 /** `global_state`: the keys that the hub's status document reads (protocol.md 10.2), and ours. */
 function describeToHub(
-  dispatcher: Dispatcher,
+  { running, waiting, slots, degraded }: DispatcherCounts,
   modes: ModeSwitch,
   since: string,
 ): Record<string, unknown> {
-  const { running, waiting, slots, degraded } = dispatcher.counts;
   const total = slots.javascript + slots.python;
   return {
     engine_type: 'OutpostWorkerHost',

@@ -14,7 +14,9 @@ import type { Registrar } from './registration.ts';
 /** Limit of a step that only closes something. */
 export const CLOSE_LIMIT_MS = 5_000;
 const SETTLE_LIMIT_MS = 10_000;
+/** How long the hub may take over a portion of the tasks that are handed back, and how often it is waited for the next one. */
 const HAND_BACK_LIMIT_MS = 5_000;
+const HAND_BACK_WAITS_MAX = 4;
 const RELEASE_LEASE_LIMIT_MS = 3_000;
 
 /**
@@ -22,7 +24,11 @@ const RELEASE_LEASE_LIMIT_MS = 3_000;
  * and twice for what was acquired. The units allow for that and a little more (TimeoutStopSec).
  */
 export const SHUTDOWN_LIMIT_MS =
-  7 * CLOSE_LIMIT_MS + SETTLE_LIMIT_MS + HAND_BACK_LIMIT_MS + RELEASE_LEASE_LIMIT_MS + 1_000;
+  7 * CLOSE_LIMIT_MS +
+  SETTLE_LIMIT_MS +
+  HAND_BACK_WAITS_MAX * HAND_BACK_LIMIT_MS +
+  RELEASE_LEASE_LIMIT_MS +
+  1_000;
 
 /** What the steps work with. */
 export interface ShutdownOptions {
@@ -76,15 +82,30 @@ export class AgentShutdown {
     await this.bounded(CLOSE_LIMIT_MS, 'waiting for the journal', dispatcher.settled());
   }
 
-  /** Gives the hub what has not begun, so that it need not wait for this host. */
+  /** Gives the hub what has not begun, so that it need not wait for this host; waits while portion after portion gets through. */
   async handBack({
     handBack,
     dispatcher,
   }: Pick<AgentParts, 'handBack' | 'dispatcher'>): Promise<void> {
-    await this.bounded(
-      HAND_BACK_LIMIT_MS,
-      `handing ${dispatcher.unstarted.length} tasks back to the hub (they stay in the journal, and run when the agent is started here again)`,
-      handBack.run(),
+    const { clock, logger } = this.#options;
+    const ended = handBack.run();
+    let reason: string | undefined;
+    for (let waits = 0; waits < HAND_BACK_WAITS_MAX; waits += 1) {
+      const { count } = handBack;
+      try {
+        const late = (): UnavailableError => new UnavailableError('TIMED_OUT', 'the hub takes too long'); // prettier-ignore
+        await withDeadline(clock, HAND_BACK_LIMIT_MS, ended, late);
+        return;
+      } catch (error) {
+        reason = errorText(error);
+      }
+      if (handBack.count === count) {
+        break;
+      }
+    }
+    logger.warn(
+      { count: dispatcher.unstarted.length, reason },
+      'tasks could not be handed back to the hub: they stay in the journal, and run when the agent is started here again',
     );
   }
 

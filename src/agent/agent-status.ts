@@ -1,4 +1,5 @@
 /** What `agent status` shows of a running agent: put together on request, from what the parts know. */
+import type { EnvironmentReport } from '../protocol/host-frames.ts';
 import type { SessionState } from '../transport/amqp/session.ts';
 import { thisProcess } from './agent-lock.ts';
 import { RUNNING } from './agent-mode.ts';
@@ -7,6 +8,7 @@ import type { AgentOptions } from './agent-options.ts';
 import type { AgentParts } from './agent-parts.ts';
 import type { AgentPhase } from './agent-phase.ts';
 import type { DispatcherCounts } from './dispatcher.ts';
+import { countsWith } from './host-absence.ts';
 import type { Journal } from './journal/journal.ts';
 import type { ReloadReport } from './live-settings.ts';
 import type { Registrar } from './registration.ts';
@@ -45,6 +47,8 @@ export interface AgentStatus {
   readonly hand_back_failure: string | null;
   readonly journal: Journal['stats'];
   readonly worker_host_pid: number | null;
+  /** Interpreters in execution environments. */
+  readonly environments: readonly EnvironmentReport[];
   /** Loops that had work and made no progress, since the start. */
   readonly stalls: readonly StallReport[];
   readonly jobs: readonly JobReport[];
@@ -86,7 +90,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     sessions: parts?.link.sessions ?? { tasks: stopped, results: stopped },
     paused: parts?.intake.pauses ?? [],
     tasks: {
-      ...(parts?.dispatcher.counts ?? NO_COUNTS),
+      ...(parts === undefined ? NO_COUNTS : countsWith(parts.absence, parts.dispatcher.counts)),
       unconfirmed: parts?.outbox.inFlightCount ?? 0,
       unpublished: parts?.outbox.backlogCount ?? 0,
       handed_back: parts?.handBack.count ?? 0,
@@ -94,6 +98,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     hand_back_failure: parts?.modes.handBackFailure ?? null,
     journal: parts?.journal.stats ?? NO_JOURNAL,
     worker_host_pid: parts?.host.pid ?? null,
+    environments: parts?.observation.environments.list ?? [],
     stalls: parts?.watchdog.stalls ?? [],
     jobs: parts?.jobs.reports ?? [],
     reload,

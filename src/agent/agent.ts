@@ -142,11 +142,16 @@ export class Agent {
     return await this.#running().modes.change(change);
   }
 
-  /** Reads the settings again and takes over what can be. Never rejects: what is wrong stands in the report, and the old ones stay. */
+  /**
+   * Reads the settings again and takes over what can be; what is wrong stands in the report, and the old ones stay.
+   *
+   * @throws ConflictError NOT_RUNNING when the agent ends, or has not started.
+   */
   async reload(): Promise<ReloadReport> {
     // One after the other: what has changed during one reading is seen by the next.
     const reloaded = this.#reloading.then(async () => {
-      await this.#starting;
+      // Whoever has started it is told how that ended.
+      await this.#starting.catch(() => undefined);
       return await this.#reload();
     });
     this.#reloading = reloaded.catch(() => undefined);
@@ -274,12 +279,13 @@ export class Agent {
   }
 
   async #reload(): Promise<ReloadReport> {
-    this.#listener.onReloading?.();
     const at = new Date(this.#clock.now()).toISOString();
     let report: ReloadReport;
+    this.#requireRunning();
+    this.#listener.onReloading?.();
     try {
       const reading = await this.#options.readSettings();
-      await this.#applySettings(reading);
+      await this.#applySettings(this.#requireRunning(), reading);
       const { applied, restartNeeded } = reading;
       report = { at, ok: true, applied, restart_needed: restartNeeded, problems: [], error: null };
       this.#logger.info(
@@ -287,6 +293,7 @@ export class Agent {
         'read the settings again',
       );
     } catch (error) {
+      this.#requireRunning();
       const problems = error instanceof ConfigError ? error.problems : [];
       const restartNeeded = this.#lastReload?.restart_needed ?? [];
       const failure = { problems, error: errorText(error) };
@@ -298,13 +305,20 @@ export class Agent {
     return report;
   }
 
-  async #applySettings({ settings }: SettingsReading): Promise<void> {
+  /** One that ends takes nothing over: jobs would outlive it, and a new registration ends the connections that bring its last results. */
+  #requireRunning(): AgentParts {
+    if (this.#parts === undefined || this.#phase !== 'running') {
+      throw new ConflictError(
+        'NOT_RUNNING',
+        `the agent takes no settings over while it is ${this.#phase}; it reads them when it is started again`,
+      );
+    }
+    return this.#parts;
+  }
+
+  async #applySettings(parts: AgentParts, { settings }: SettingsReading): Promise<void> {
     const old = this.#settings;
     this.#settings = settings;
-    const parts = this.#parts;
-    if (parts === undefined) {
-      return;
-    }
     const { dispatcher, heartbeat, idle, endpointId, observation } = parts;
     const { maxRetries, taskTimeoutMs } = settings;
     const rules = admissionRules(this.#options, settings, endpointId);
@@ -312,16 +326,16 @@ export class Agent {
     heartbeat.setPeriod(settings.heartbeatPeriodMs);
     idle.setLimits({ soft: settings.idleHeartbeatsSoft, hard: settings.idleHeartbeatsHard });
     observation.taskLogs.configure(settings.taskLogs);
+    if (concernsHub(old, settings)) {
+      // The hub may be away; it is told as soon as it is back.
+      detach(this.#logger, 'telling the hub', this.#registrar.update(settings));
+    }
     if (
       old.cleanupSchedule !== settings.cleanupSchedule ||
       old.drainAt !== settings.drainAt ||
       old.resumeAt !== settings.resumeAt
     ) {
       await this.#scheduleJobs(parts);
-    }
-    if (concernsHub(old, settings)) {
-      // The hub may be away; it is told as soon as it is back.
-      detach(this.#logger, 'telling the hub', this.#registrar.update(settings));
     }
   }
 
@@ -362,6 +376,8 @@ export class Agent {
       await this.#shutdown.quiesceAndDrain(parts, drainGraceMs, this.#cancelled.signal);
       await this.#shutdown.handBack(parts);
       await this.#shutdown.settle(parts);
+      // What the hub has not answered by now it does not answer to us.
+      parts.handBack.cancel();
     }
     await this.#shutdown.bounded(CLOSE_LIMIT_MS * 2, 'closing', this.#releases.release());
     await this.#shutdown.releaseLease();

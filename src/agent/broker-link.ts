@@ -63,6 +63,8 @@ export class BrokerLink {
   #fenced: ConflictError | undefined;
   /** Why the broker takes nothing from us, while it does. */
   #blockedReason: string | undefined;
+  /** Why no tasks are taken although the broker would give them. */
+  #heldBackReason: string | undefined;
   #offlineSinceMs: number | undefined;
   /** How often each session has come online. */
   readonly #onlineCounts: Record<Purpose, number> = { tasks: 0, results: 0 };
@@ -88,6 +90,18 @@ export class BrokerLink {
   /** Replaces a connection that stands and does not work, or ends the wait for the next attempt. */
   reconnect(purpose: Purpose): void {
     (purpose === 'tasks' ? this.#tasks : this.#results).reconnectNow();
+  }
+
+  /** Takes no tasks as long as there is a reason to; what runs goes on, and its results are published. */
+  holdBack(reason: string | undefined): void {
+    this.#heldBackReason = reason;
+    const { intake } = this.#options;
+    if (reason === undefined) {
+      intake.resume('signed-out');
+    } else {
+      intake.pause('signed-out');
+    }
+    this.#afterStateChange();
   }
 
   /** For `status`. */
@@ -117,6 +131,9 @@ export class BrokerLink {
   #offlineReason(): string | undefined {
     if (this.#fenced !== undefined) {
       return this.#fenced.message;
+    }
+    if (this.#heldBackReason !== undefined) {
+      return this.#heldBackReason;
     }
     if (this.#blockedReason !== undefined) {
       return `the broker takes no messages (${this.#blockedReason}); waiting until it does, running tasks go on`;

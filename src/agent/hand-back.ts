@@ -2,6 +2,9 @@
  * Gives the hub what was acked and has not begun, so that it need not wait for this agent: when it stops, is fenced or is drained.
  * What cannot be given back stays in the journal and runs when the agent takes tasks again.
  *
+ * Tasks are given back in portions, and each portion that the hub has confirmed is no longer ours: when the time is over, only the rest
+ * is both here and perhaps there.
+ *
  * The hub takes a task back once for each lease epoch, because a repetition that comes late must not take it from whoever has it by
  * then. So whoever goes on in between and gives back once more registers anew before.
  */
@@ -11,6 +14,9 @@ import type { HubClient } from '../client/hub-client.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Journal } from './journal/journal.ts';
 import type { Registrar } from './registration.ts';
+
+/** Tasks of one request: few enough for a hub with much to do to answer soon. */
+const PORTION_COUNT = 250;
 
 /** Collaborators. */
 export interface HandBackOptions {
@@ -71,15 +77,20 @@ export class HandBack {
     const { endpointId, epoch } = isUsed ? await registrar.obtain(held.epoch) : held;
     signal.throwIfAborted();
     this.#epoch = epoch;
-    await hub.handBackTasks(endpointId, epoch, taskIds, signal);
-    signal.throwIfAborted();
-    // Only what has not begun meanwhile: the rest comes again, and is known then.
-    const unstarted = new Set(dispatcher.unstarted);
-    const gone = taskIds.filter((taskId) => unstarted.has(taskId));
-    dispatcher.forgetTasks(gone);
-    await journal.handedBack(gone);
-    this.#count += gone.length;
-    logger.info({ count: gone.length }, 'handed tasks that had not begun back');
-    return gone.length;
+    let count = 0;
+    for (let start = 0; start < taskIds.length; start += PORTION_COUNT) {
+      const portion = taskIds.slice(start, start + PORTION_COUNT);
+      await hub.handBackTasks(endpointId, epoch, portion, signal);
+      signal.throwIfAborted();
+      // Only what has not begun meanwhile: the rest comes again, and is known then.
+      const unstarted = new Set(dispatcher.unstarted);
+      const gone = portion.filter((taskId) => unstarted.has(taskId));
+      dispatcher.forgetTasks(gone);
+      await journal.handedBack(gone);
+      count += gone.length;
+      this.#count += gone.length;
+    }
+    logger.info({ count }, 'handed tasks that had not begun back');
+    return count;
   }
 }

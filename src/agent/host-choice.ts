@@ -20,6 +20,8 @@ export interface HostSetUp {
   readonly cookie: string;
   /** Path of the table of running tasks. */
   readonly runningTable: string;
+  /** A host that somebody else starts has not come for long; undefined: it is there again. */
+  readonly onAbsence: (reason: string | undefined) => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -52,14 +54,14 @@ export async function sharedRunningTable(
 
 /** Makes the host; it is not started. */
 export function makeWorkerHost(setUp: HostSetUp, events: WorkerHostEvents): SupervisedHost {
-  const { options, clock } = setUp;
+  const { options, onAbsence, clock } = setUp;
   const logger = setUp.logger.child({ component: 'worker-host' });
   const config = hostConfig(setUp);
   const paths = meetingPaths(options);
   if (options.workerHost === 'unit' && paths !== undefined) {
     const workingDir = withinHost(options);
     return new UnitWorkerHost(
-      { name: options.name, config: { ...config, workingDir }, paths, clock, logger },
+      { name: options.name, config: { ...config, workingDir }, paths, onAbsence, clock, logger },
       events,
     );
   }

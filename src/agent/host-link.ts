@@ -18,6 +18,7 @@ import { HOST_PROTOCOL_VERSION } from '../protocol/host-frames.ts';
 import type {
   AgentToHostFrame,
   DegradedFrame,
+  EnvironmentsFrame,
   FailedFrame,
   HelloFrame,
   HostConfig,
@@ -40,6 +41,7 @@ export interface WorkerHostEvents {
   readonly onFailed: (frame: FailedFrame) => void;
   readonly onReturned: (frame: ReturnedFrame) => void;
   readonly onDegraded: (frame: DegradedFrame) => void;
+  readonly onEnvironments?: (frame: EnvironmentsFrame) => void;
   /** The process is gone, and with it every task that it held. */
   readonly onLost: (reason: string) => void;
   /** No host can be started; taken back by onReady. */
@@ -298,6 +300,9 @@ export class HostLink {
         break;
       case 'degraded':
         events.onDegraded(header);
+        break;
+      case 'environments':
+        events.onEnvironments?.(header);
         break;
       case 'pong':
         // That it came is all there is to it.

@@ -8,6 +8,7 @@ import type { ReleaseStack } from '../base/release-stack.ts';
 import type { AgentOptions } from './agent-options.ts';
 import type { AgentPhase } from './agent-phase.ts';
 import type { ControlMethod } from './control-socket.ts';
+import { EnvironmentReports } from './environment-reports.ts';
 import type { ReadParts } from './health/agent-readings.ts';
 import { inspectionMethods } from './inspection-methods.ts';
 import { RestartCounts } from './restart-counts.ts';
@@ -21,7 +22,7 @@ export interface ObservationOptions {
   readonly options: AgentOptions;
   readonly phase: () => AgentPhase;
   /** Undefined while the agent starts. */
-  readonly parts: () => Omit<ReadParts, 'restarts'> | undefined;
+  readonly parts: () => Omit<ReadParts, 'restarts' | 'environments'> | undefined;
   readonly whyStarting: () => string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -32,6 +33,7 @@ export interface Observation {
   /** Has to be told of tasks. */
   readonly observer: TaskObserver | undefined;
   readonly restarts: RestartCounts;
+  readonly environments: EnvironmentReports;
   readonly taskLogs: TaskLogs;
   /** For the control socket. */
   readonly methods: Readonly<Record<string, ControlMethod>>;
@@ -43,6 +45,7 @@ export async function openObservation(
   releases: ReleaseStack,
 ): Promise<Observation> {
   const restarts = new RestartCounts();
+  const environments = new EnvironmentReports();
   const taskLogs = new TaskLogs({
     directory: taskLogDirectory(options.directory),
     bounds: options.taskLogs,
@@ -65,7 +68,7 @@ export async function openObservation(
       phase,
       parts: () => {
         const running = parts();
-        return running && { ...running, restarts };
+        return running && { ...running, restarts, environments };
       },
       whyStarting,
       clock,
@@ -77,6 +80,7 @@ export async function openObservation(
   return {
     observer: allObservers([taskLogs, metricsObserver]),
     restarts,
+    environments,
     taskLogs,
     methods: inspectionMethods({ parts, taskLogs, logControl: options.logControl, logger }),
   };

@@ -8,7 +8,8 @@ import { backoffDelayMs } from '../base/backoff.ts';
 import type { BackoffOptions } from '../base/backoff.ts';
 import { sleep } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
-import { ConflictError, errorText } from '../base/errors.ts';
+import { withDeadline } from '../base/deadline.ts';
+import { ConflictError, UnavailableError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { HubClient } from '../client/hub-client.ts';
 import type { EndpointRegistered, EndpointRegistration } from '../protocol/rest.ts';
@@ -18,6 +19,9 @@ import { registrationOutcome } from './session-outcomes.ts';
 
 /** The hub is asked a few times a second by a thousand agents at most; each attempt has retries of its own. */
 const RETRY: BackoffOptions = { baseMs: 250, maxMs: 3_000 };
+
+/** How long a start that has failed waits for the hub's answer. */
+const END_LIMIT_MS = 2_000;
 
 /** What the agent holds after registering. */
 export interface Registration {
@@ -116,6 +120,23 @@ export class Registrar {
     if (this.#current !== undefined) {
       await this.obtain(this.#current.epoch);
     }
+  }
+
+  /** Asks for the registration that will be needed. How that ends is told to whoever obtains it. */
+  begin(): void {
+    this.obtain().catch((error: unknown) => {
+      this.#logger.debug({ reason: errorText(error) }, 'the first registration has failed');
+    });
+  }
+
+  /** Ends as `stop` does, but waits a moment for a grant that is under way: it has to be known to be given back. */
+  async end(): Promise<void> {
+    const underWay = this.#inFlight;
+    if (underWay !== undefined && !this.isStopped) {
+      const isOverdue = (): Error => new UnavailableError('TIMED_OUT', 'the hub is slow');
+      await withDeadline(this.#clock, END_LIMIT_MS, underWay, isOverdue).catch(() => undefined);
+    }
+    this.stop();
   }
 
   /** Whether `stop` was called. */

@@ -167,8 +167,10 @@ export class ResultOutbox {
     durable: Promise<void>,
   ): void {
     const { inlineBytesMax = Infinity } = route;
-    if (body.length > inlineBytesMax && !this.#replacements.has(taskId)) {
-      detach(this.#logger, 'uploading a result', this.#upload(taskId, durable, inlineBytesMax));
+    const uploads = this.#replacements.has(taskId) ? undefined : this.#uploads;
+    if (uploads !== undefined && body.length > inlineBytesMax) {
+      const uploaded = this.#upload(uploads, taskId, durable, inlineBytesMax);
+      detach(this.#logger, 'uploading a result', uploaded);
       return;
     }
     this.#inFlightCount += 1;
@@ -196,9 +198,14 @@ export class ResultOutbox {
   }
 
   /** Puts the result's place in the queue back with what the upload made of it (O3). */
-  async #upload(taskId: string, durable: Promise<void>, inlineBytesMax: number): Promise<void> {
+  async #upload(
+    uploads: ResultUploads,
+    taskId: string,
+    durable: Promise<void>,
+    inlineBytesMax: number,
+  ): Promise<void> {
     this.#uploading.add(taskId);
-    const message = await this.#uploads?.upload(
+    const message = await uploads.upload(
       taskId,
       async () => await this.#readBack(taskId, durable),
       inlineBytesMax,

@@ -104,7 +104,7 @@ export class ResultUploads {
     const failure: TaskFailure = {
       code: 'MaxResultSizeExceeded',
       message:
-        `the task ended, and its result of ${blob.bytes} bytes is larger than the ${inlineBytesMax} that travel as a message; the hub keeps it: ` +
+        `the task ended, and its result of ${blob.bytes} bytes is larger than the ${inlineBytesMax} that travel as a message; the hub keeps it, for outpost_sdk and: ` +
         `curl -H "Authorization: Bearer $TOKEN" ${this.#hub.hubUrl}/v1/tasks/${taskId}/result`,
     };
     return {

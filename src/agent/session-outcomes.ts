@@ -64,10 +64,10 @@ export const REGISTRATION_OUTCOMES: Readonly<Record<RegistrationCause, SessionOu
   'hub-unreachable': { action: 'wait', status: 'asking the hub again' },
   // A proxy between us and the hub, a hub that is being replaced: what an endpoint with tasks in hand must sit out.
   'hub-misbehaves': { action: 'wait', status: 'asking the hub again; check its address' },
-  // A secret may be rotated back in, and is read again for every attempt.
+  // A secret may be rotated back in, and somebody may sign in again: both are read anew for every attempt.
   'client-refused': {
     action: 'wait',
-    status: 'asking the hub again; check client id and secret',
+    status: 'asking the hub again; new credentials or a new login count without a restart',
   },
   'lease-held': { action: 'fence', status: 'finishing what runs, then ending' },
   'endpoint-locked': { action: 'stop', status: 'stopping' },

@@ -14,7 +14,7 @@ import type { Language } from '../protocol/serialization.ts';
 import type { AmqpConsumer, Delivery } from '../transport/amqp/consumer.ts';
 import type { HeldTask } from './held-task.ts';
 import { readDelivery } from './incoming-task.ts';
-import type { AdmissionRules, TaskMeta } from './incoming-task.ts';
+import type { AdmissionRules, IncomingTask, TaskMeta } from './incoming-task.ts';
 import type { Journal } from './journal/journal.ts';
 import type { TaskStatuses } from './task-statuses.ts';
 
@@ -104,17 +104,8 @@ export class TaskAcceptance {
     if (this.#isDuplicate(taskId, delivery, consumer)) {
       return;
     }
-    const meta: TaskMeta =
-      incoming.kind === 'refused'
-        ? { functionId: '', language: 'python', refusal: incoming.failure }
-        : incoming.meta;
-    const pending = { delivery, consumer, taskId, meta, since: clock.monotonicMs() };
-    const place = this.#isTaking(meta.language) ? this.#placeFor(pending) : undefined;
-    if (place === undefined) {
-      this.#hold(pending);
-    } else {
-      this.#accept(pending, place);
-    }
+    const meta = metaOf(incoming);
+    this.#admit({ delivery, consumer, taskId, meta, since: clock.monotonicMs() });
   }
 
   /** A place may have become free. */
@@ -172,9 +163,26 @@ export class TaskAcceptance {
     this.#timer = undefined;
   }
 
-  /** Judges deliveries by other rules from now on; what was accepted stays accepted. */
+  /** Judges deliveries by other rules from now on, those that wait for a place too; what was accepted stays accepted. */
   setRules(rules: AdmissionRules): void {
     this.#rules = rules;
+    const waiting = LANGUAGES.flatMap((language) => this.#pending[language].splice(0));
+    this.#pendingIds.clear();
+    for (const pending of waiting) {
+      const incoming = readDelivery(pending.delivery, rules);
+      const { meta } = incoming.kind === 'garbage' ? pending : { meta: metaOf(incoming) };
+      this.#admit({ ...pending, meta });
+    }
+  }
+
+  /** Accepts a delivery if there is a place for its task, and holds it otherwise. */
+  #admit(pending: PendingDelivery): void {
+    const place = this.#isTaking(pending.meta.language) ? this.#placeFor(pending) : undefined;
+    if (place === undefined) {
+      this.#hold(pending);
+    } else {
+      this.#accept(pending, place);
+    }
   }
 
   #isTaking(language: Language): boolean {
@@ -321,4 +329,10 @@ export class TaskAcceptance {
     }
     this.#pendingIds.clear();
   }
+}
+
+function metaOf(incoming: Exclude<IncomingTask, { kind: 'garbage' }>): TaskMeta {
+  return incoming.kind === 'refused'
+    ? { functionId: '', language: 'python', refusal: incoming.failure }
+    : incoming.meta;
 }

@@ -9,7 +9,8 @@
  * The agent waits for a host and never starts or kills one: to be rid of it, it hangs up, upon which the host ends itself and all it runs,
  * and its unit starts another. A host that hangs is ended by the watchdog of its unit; until it has gone, what it was sent might still begin
  * there, so nothing of that is started elsewhere before (I5), for as long as can be waited. When no host has been there
- * for long, tasks are failed with what to do about it, not kept waiting; the next host that is ready takes that back.
+ * for long, that is told, and tasks wait: a unit may be stopped for an hour, and says nothing against them. Hosts that come and die
+ * again and again trip the breaker (early-deaths.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -21,10 +22,11 @@ import { ConfigError, UnavailableError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
 import type { AgentToHostFrame, HostConfig } from '../protocol/host-frames.ts';
+import { EarlyDeaths } from './early-deaths.ts';
 import { HostLink } from './host-link.ts';
 import type { SupervisedHost, WorkerHostEvents } from './host-link.ts';
 
-/** How long tasks wait for a host that is not there. Its unit starts it again within seconds. */
+/** When it is told that no host is there. Its unit starts it again within seconds. */
 const ABSENT_LIMIT_MS = 60_000;
 
 /** How long a host that was hung up on may take to be gone: longer than the watchdog of its unit (WatchdogSec) takes to end it. */
@@ -50,6 +52,8 @@ export interface UnitWorkerHostOptions {
   readonly paths: UnitHostPaths;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** No host has come for long; undefined: one is there again. */
+  readonly onAbsence: (reason: string | undefined) => void;
   readonly absentLimitMs?: number;
   readonly goneLimitMs?: number;
 }
@@ -97,6 +101,7 @@ export class UnitWorkerHost implements SupervisedHost {
   readonly #options: UnitWorkerHostOptions;
   readonly #events: WorkerHostEvents;
   readonly #link: HostLink;
+  readonly #deaths: EarlyDeaths;
   #token = '';
   #pid: number | undefined;
   #absentTimer: Timer | undefined;
@@ -108,7 +113,8 @@ export class UnitWorkerHost implements SupervisedHost {
   constructor(options: UnitWorkerHostOptions, events: WorkerHostEvents) {
     this.#options = options;
     this.#events = events;
-    const { config, paths, logger } = options;
+    const { config, paths, clock, logger } = options;
+    this.#deaths = new EarlyDeaths(clock);
     this.#link = new HostLink({
       config,
       socketPath: paths.socket,
@@ -118,11 +124,15 @@ export class UnitWorkerHost implements SupervisedHost {
       isExpected: (token) => this.#token !== '' && token === this.#token,
       onWelcomed: ({ pid }) => {
         this.#pid = pid;
+        this.#deaths.onBegun();
         this.#absentTimer?.cancel();
+        options.onAbsence(undefined);
         logger.info({ pid }, 'worker host of another unit is here');
         detach(logger, 'writing the next token', this.#renewToken());
       },
-      onFirstReady: () => undefined,
+      onFirstReady: () => {
+        this.#deaths.onReady();
+      },
       onDisconnected: () => {
         this.#onDisconnected();
       },
@@ -196,13 +206,13 @@ export class UnitWorkerHost implements SupervisedHost {
   }
 
   #awaitHost(): void {
-    const { clock, name, absentLimitMs = ABSENT_LIMIT_MS } = this.#options;
+    const { clock, logger, name, onAbsence, absentLimitMs = ABSENT_LIMIT_MS } = this.#options;
     this.#absentTimer = clock.after(
       absentLimitMs,
       () => {
-        this.#events.onBroken(
-          `no worker host has come for ${Math.round(absentLimitMs / 1000)} s, and worker_host is "unit": see systemctl status agent-worker@${name}, start it with systemctl start agent-worker@${name}`,
-        );
+        const reason = `tasks wait: no worker host has come for ${Math.round(absentLimitMs / 1000)} s, and worker_host is "unit"; see systemctl status agent-worker@${name}, start it with systemctl start agent-worker@${name}`;
+        logger.error({}, reason);
+        onAbsence(reason);
       },
       { background: true },
     );
@@ -220,6 +230,11 @@ export class UnitWorkerHost implements SupervisedHost {
     const { logger, name } = this.#options;
     logger.error({ reason, unit: `agent-worker@${name}` }, 'worker host ended');
     this.#events.onLost(reason);
+    if (this.#deaths.onDeath()) {
+      this.#events.onBroken(
+        `${reason}; what it said: journalctl -u agent-worker@${name}, how often it was started: systemctl status agent-worker@${name}`,
+      );
+    }
     this.#awaitHost();
   }
 

@@ -7,9 +7,9 @@
  * after, trip a breaker: tasks are then failed with what the last one said, not kept waiting. The next host that is ready closes it.
  */
 import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, ChildProcessByStdio } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
+import type { Readable, Writable } from 'node:stream';
 
 import { backoffDelayMs } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
@@ -17,21 +17,15 @@ import { withDeadline } from '../base/deadline.ts';
 import { UnavailableError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
+import { programFile } from '../base/package-root.ts';
 import type { AgentToHostFrame, HostConfig } from '../protocol/host-frames.ts';
+import { EarlyDeaths } from './early-deaths.ts';
 import { HostLink } from './host-link.ts';
 import type { SupervisedHost, WorkerHostEvents } from './host-link.ts';
 import { COOKIE_VARIABLE, sweepLeftovers } from './leftovers.ts';
 
-/** Compiled entry of the host: it lies beside the compiled agent in every build. */
-const HOST_SCRIPT = fileURLToPath(new URL('../workers/host-main.js', import.meta.url));
 const HELLO_TIMEOUT_MS = 10_000;
 const RESPAWN = { baseMs: 50, maxMs: 10_000 };
-/** Deaths in a row before being ready after which tasks are no longer kept waiting. */
-const UNREADY_DEATHS_MAX = 3;
-/** Deaths in a row before STABLE_MS, ready or not, after which tasks are no longer kept waiting. */
-const EARLY_DEATHS_MAX = 5;
-/** How long a host must have been ready to count as good. */
-const STABLE_MS = 10_000;
 const STDERR_TAIL_BYTES = 4096;
 
 /** Settings of the supervision. */
@@ -57,9 +51,7 @@ export class WorkerHost implements SupervisedHost {
   #token = '';
   #helloTimer: Timer | undefined;
   #respawnTimer: Timer | undefined;
-  #readyAtMs: number | undefined;
-  #unreadyDeaths = 0;
-  #earlyDeaths = 0;
+  readonly #deaths: EarlyDeaths;
   /** Why we killed it, if we did. */
   #killReason: string | undefined;
   #stopping = false;
@@ -69,6 +61,7 @@ export class WorkerHost implements SupervisedHost {
     this.#options = options;
     this.#events = events;
     const { config, socketPath, logger, clock } = options;
+    this.#deaths = new EarlyDeaths(clock);
     this.#link = new HostLink({
       config,
       socketPath,
@@ -80,7 +73,7 @@ export class WorkerHost implements SupervisedHost {
         this.#helloTimer?.cancel();
       },
       onFirstReady: () => {
-        this.#readyAtMs = clock.monotonicMs();
+        this.#deaths.onReady();
       },
       // A host without its agent's socket must end; it does so by itself, unless it hangs.
       onDisconnected: () => {
@@ -153,14 +146,21 @@ export class WorkerHost implements SupervisedHost {
   #launch(): void {
     const { logger, environment, socketPath } = this.#options;
     this.#token = randomBytes(24).toString('base64url');
-    this.#readyAtMs = undefined;
+    this.#deaths.onBegun();
     this.#killReason = undefined;
     this.#stderrTail = '';
-    const child = spawn(process.execPath, [HOST_SCRIPT, socketPath], {
-      detached: true,
-      env: { ...environment, [COOKIE_VARIABLE]: this.#options.cookie },
-      stdio: ['pipe', 'ignore', 'pipe'],
-    });
+    let child: ChildProcessByStdio<Writable, null, Readable>;
+    try {
+      child = spawn(process.execPath, [programFile('workers/host-main.js'), socketPath], {
+        detached: true,
+        env: { ...environment, [COOKIE_VARIABLE]: this.#options.cookie },
+        stdio: ['pipe', 'ignore', 'pipe'],
+      });
+    } catch (error) {
+      // Some of what the system refuses (no memory) comes like this, and not as an event; the next attempt may do better.
+      this.#onExit(`it could not be started: ${errorText(error)}`);
+      return;
+    }
     this.#child = child;
     this.#exited = new Promise((resolve) => {
       child.once('error', (error) => {
@@ -206,24 +206,14 @@ export class WorkerHost implements SupervisedHost {
     }
     this.#options.logger.error({ reason }, 'worker host ended');
     this.#events.onLost(reason);
-    if (this.#countDeath()) {
+    if (this.#deaths.onDeath()) {
       this.#events.onBroken(reason);
     }
     // The first of a series is replaced at once.
-    const delayMs = backoffDelayMs(Math.max(0, this.#earlyDeaths - 1), RESPAWN);
+    const delayMs = backoffDelayMs(Math.max(0, this.#deaths.count - 1), RESPAWN);
     this.#respawnTimer = this.#options.clock.after(delayMs, () => {
       detach(this.#options.logger, 'replacing the worker host', this.#relaunch());
     });
-  }
-
-  /** Returns whether it is to be said that hosts do not work here. */
-  #countDeath(): boolean {
-    const readyAtMs = this.#readyAtMs;
-    const wasGood =
-      readyAtMs !== undefined && this.#options.clock.monotonicMs() - readyAtMs >= STABLE_MS;
-    this.#unreadyDeaths = readyAtMs === undefined ? this.#unreadyDeaths + 1 : 0;
-    this.#earlyDeaths = wasGood ? 0 : this.#earlyDeaths + 1;
-    return this.#unreadyDeaths >= UNREADY_DEATHS_MAX || this.#earlyDeaths >= EARLY_DEATHS_MAX;
   }
 
   async #relaunch(): Promise<void> {

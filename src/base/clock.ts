@@ -4,6 +4,7 @@
 
 /** A pending timer; `cancel` is idempotent. */
 export interface Timer {
+  /** Ends it before it fires, if it has not. */
   cancel: () => void;
 }
 

@@ -12,6 +12,7 @@ export interface Logger {
   warn: LogMethod;
   error: LogMethod;
   fatal: LogMethod;
+  /** A logger whose records have these fields, too. */
   child: (fields: Record<string, unknown>) => Logger;
 }
 

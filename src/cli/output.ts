@@ -25,7 +25,9 @@ export function printNote(text: string): void {
 
 /** Prints one JSON document on stdout. */
 export function printJson(document: unknown): void {
-  process.stdout.write(`${JSON.stringify(document, jsonValue, 2)}\n`);
+  // Control characters beyond ASCII are none that JSON escapes, and steer some terminals.
+  const text = JSON.stringify(document, jsonValue, 2).replaceAll(/[\u007F-\u009F]/g, escaped);
+  process.stdout.write(`${text}\n`);
 }
 
 /** Prints rows under the titles of their columns; the last column is not padded. */
@@ -119,6 +121,10 @@ export function bytesText(bytes: number): string {
 function oneLine(text: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what is replaced
   return text.replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, ' ');
+}
+
+function escaped(character: string): string {
+  return `\\u00${character.charCodeAt(0).toString(16)}`;
 }
 
 function jsonValue(_key: string, value: unknown): unknown {

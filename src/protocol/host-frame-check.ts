@@ -4,7 +4,9 @@
  */
 import { ProtocolError } from '../base/errors.ts';
 import type { FrameHeader } from './frames.ts';
+import { ENVIRONMENT_REPORTS_MAX } from './host-frames.ts';
 import type { HostToAgentFrame } from './host-frames.ts';
+import { ENVIRONMENT_TYPES } from './sharing.ts';
 
 type Check = (value: unknown) => boolean;
 
@@ -39,6 +41,23 @@ const RESTARTS: Readonly<Record<string, Check>> = {
 const isRestarts: Check = (value) =>
   typeof value === 'object' && value !== null && wrongField(value, RESTARTS) === undefined;
 
+const REPORT: Readonly<Record<string, Check>> = {
+  location: isText,
+  type: (value) => ENVIRONMENT_TYPES.some((type) => type === value),
+  running: isCount,
+  idle: isCount,
+  starting: isCount,
+  reason: optional(isText),
+};
+
+const isReports: Check = (value) =>
+  Array.isArray(value) &&
+  value.length <= ENVIRONMENT_REPORTS_MAX &&
+  value.every(
+    (item: unknown) =>
+      typeof item === 'object' && item !== null && wrongField(item, REPORT) === undefined,
+  );
+
 const ANSWER = { task_id: isText, nonce: isText, output: optional(isOutput) };
 
 const FIELDS: Readonly<Record<HostToAgentFrame['type'], Readonly<Record<string, Check>>>> = {
@@ -48,6 +67,7 @@ const FIELDS: Readonly<Record<HostToAgentFrame['type'], Readonly<Record<string, 
   failed: { ...ANSWER, code: isText, message: isText, worker_lost: isFlag },
   returned: { nonces: isTexts },
   degraded: { language: isLanguage, reason: isText },
+  environments: { list: isReports },
   pong: {},
 };
 

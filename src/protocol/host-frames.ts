@@ -12,6 +12,7 @@
  *    │◀──────────────────────────── recall ──┤   give back every task that has not begun
  *    ├─ returned {nonces} ──────────────────▶│
  *    ├─ degraded {language, reason} ────────▶│   the breaker is open: no worker of that language starts
+ *    ├─ environments {list} ────────────────▶│   interpreters in execution environments, when that has changed
  *    │◀──────────────────────────────── ping ┤   a host that answers nothing for long is replaced
  *    ├─ pong ───────────────────────────────▶│
  *    │◀──────────────────────────── stop {} ─┤   end what runs, then exit
@@ -22,7 +23,7 @@
 import type { EnvironmentRules } from './environments.ts';
 import type { BlobReference } from './rest.ts';
 import type { Language } from './serialization.ts';
-import type { TaskEnvironment } from './sharing.ts';
+import type { EnvironmentType, TaskEnvironment } from './sharing.ts';
 
 /** Version of this dialogue; both sides ship together, so a difference is a broken installation. */
 export const HOST_PROTOCOL_VERSION = 1;
@@ -191,6 +192,27 @@ export interface DegradedFrame {
   readonly reason: string;
 }
 
+/** The interpreters in one execution environment, under whatever ids it was registered. */
+export interface EnvironmentReport {
+  readonly type: EnvironmentType;
+  readonly location: string;
+  /** Interpreters that run a task, that are kept for the next one, and that are being started. */
+  readonly running: number;
+  readonly idle: number;
+  readonly starting: number;
+  /** Why none starts, and its tasks fail; absent: they start. */
+  readonly reason?: string;
+}
+
+/** host → agent: for the operator. At most a few a second, and at most {@link ENVIRONMENT_REPORTS_MAX} environments. */
+export interface EnvironmentsFrame {
+  readonly type: 'environments';
+  readonly list: readonly EnvironmentReport[];
+}
+
+/** More are not reported. */
+export const ENVIRONMENT_REPORTS_MAX = 32;
+
 /** agent → host: say that you are there. */
 export interface PingFrame {
   readonly type: 'ping';
@@ -208,7 +230,14 @@ export interface StopFrame {
 
 /** What a host sends. */
 export type HostToAgentFrame =
-  HelloFrame | ReadyFrame | ResultFrame | FailedFrame | ReturnedFrame | DegradedFrame | PongFrame;
+  | HelloFrame
+  | ReadyFrame
+  | ResultFrame
+  | FailedFrame
+  | ReturnedFrame
+  | DegradedFrame
+  | EnvironmentsFrame
+  | PongFrame;
 
 /** What an agent sends. */
 export type AgentToHostFrame =

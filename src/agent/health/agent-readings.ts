@@ -1,11 +1,15 @@
 /** What an agent can be asked about itself at any moment, as numbers: for `/readyz` and `/metrics`. Reading costs nothing in between. */
 import type { Clock } from '../../base/clock.ts';
+import type { EnvironmentReport } from '../../protocol/host-frames.ts';
 import type { Language } from '../../protocol/serialization.ts';
 import type { SessionState } from '../../transport/amqp/session.ts';
 import type { TokenSource } from '../../transport/oauth/client-credentials.ts';
 import type { BrokerLink } from '../broker-link.ts';
 import type { Dispatcher, DispatcherCounts } from '../dispatcher.ts';
+import type { EnvironmentReports } from '../environment-reports.ts';
 import type { Heartbeat } from '../heartbeat.ts';
+import { countsWith } from '../host-absence.ts';
+import type { HostAbsence } from '../host-absence.ts';
 import type { SupervisedHost } from '../host-link.ts';
 import type { Intake } from '../intake.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -20,7 +24,9 @@ export interface ReadParts {
   readonly dispatcher: Dispatcher;
   readonly intake: Intake;
   readonly host: SupervisedHost;
+  readonly absence: HostAbsence;
   readonly restarts: RestartCounts;
+  readonly environments: EnvironmentReports;
   readonly heartbeat: Heartbeat;
   readonly link: BrokerLink;
   readonly watchdog: Watchdog;
@@ -45,6 +51,7 @@ export interface AgentReadings {
   readonly hostPid: number | undefined;
   readonly hostRestarts: number;
   readonly workerRestarts: Readonly<Record<Language, number>>;
+  readonly environments: readonly EnvironmentReport[];
   /** Age of the last heartbeat that the broker confirmed; undefined before the first. */
   readonly heartbeatAgeMs: number | undefined;
   readonly heartbeatPeriodMs: number;
@@ -57,11 +64,11 @@ export interface AgentReadings {
 
 /** Reads an agent. */
 export function readAgent(parts: ReadParts, tokens: TokenSource, clock: Clock): AgentReadings {
-  const { journal, outbox, dispatcher, intake, host, restarts, heartbeat, link, watchdog } = parts;
+  const { journal, outbox, dispatcher, intake, host, absence, restarts, environments, heartbeat, link, watchdog } = parts; // prettier-ignore
   const { offline } = link.health();
   const confirmedAtMs = heartbeat.confirmedAtMs;
   return {
-    tasks: dispatcher.counts,
+    tasks: countsWith(absence, dispatcher.counts),
     unconfirmed: outbox.inFlightCount,
     unpublished: outbox.backlogCount,
     journal: journal.stats,
@@ -74,6 +81,7 @@ export function readAgent(parts: ReadParts, tokens: TokenSource, clock: Clock): 
     hostPid: host.pid,
     hostRestarts: restarts.hosts,
     workerRestarts: restarts.workers,
+    environments: environments.list,
     heartbeatAgeMs: confirmedAtMs === undefined ? undefined : clock.monotonicMs() - confirmedAtMs,
     heartbeatPeriodMs: heartbeat.periodMs,
     stalls: watchdog.stalls,

@@ -6,15 +6,15 @@ import {
   renderConfigurationReference,
   renderDotenvFile,
 } from '../../config/config-rendering.ts';
-import type { Environment } from '../../config/config-sources.ts';
-import { findCredentials } from '../../config/credentials.ts';
-import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import { FILE_OPTIONS } from '../../config/options.ts';
 import { problemsTogether } from '../../config/problems-together.ts';
 import { defineCommand, defineGroup } from '../command-line.ts';
 import { printJson, printLine, printNote, printTable } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
+import type { EndpointContext } from './endpoint-argument.ts';
+import type { HubPlace } from './hub-place.ts';
+import { findSignIn } from './sign-in.ts';
 
 /** A setting as it is shown. */
 interface ShownSetting {
@@ -31,10 +31,11 @@ const show = defineCommand(
       describe: 'Show where each value comes from',
     }),
   async (argv) => {
-    const { directory, environment } = await openEndpoint(argv.name);
+    const context = await openEndpoint(argv.name);
+    const reading = loadAgentConfig(context.directory, context.environment);
     const [{ origins, config: settings }, credentials] = await problemsTogether([
-      async () => await loadAgentConfig(directory, environment),
-      async () => await shownCredentials(directory, environment),
+      async () => await reading,
+      async () => await shownCredentials(context, async () => (await reading).config),
     ]);
     const shown: ShownSetting[] = [...origins, ...credentials];
     for (const notice of settings.notices) {
@@ -64,9 +65,10 @@ const validate = defineCommand(
   async (argv) => {
     const { directory, environment } = await openEndpoint(argv.name);
     const { dotenvPath, name } = directory;
+    const reading = loadAgentConfig(directory, environment);
     const [{ config: settings }, { source }] = await problemsTogether([
-      async () => await loadAgentConfig(directory, environment),
-      async () => await findCredentials({ environment, dotenvPath }),
+      async () => await reading,
+      async () => await findSignIn(async () => (await reading).config, { environment, dotenvPath }),
     ]);
     for (const notice of settings.notices) {
       printNote(`Warning: ${notice}`);
@@ -125,25 +127,28 @@ export const config = defineGroup([
 
 /** The credentials, the secret by its source only. An endpoint without any can be looked at too. */
 async function shownCredentials(
-  { dotenvPath }: EndpointDirectory,
-  environment: Environment,
+  { directory: { dotenvPath }, environment }: EndpointContext,
+  hub: () => Promise<HubPlace>,
 ): Promise<ShownSetting[]> {
+  let source = 'nowhere';
   try {
-    const { clientId, source } = await findCredentials({ environment, dotenvPath });
-    return [
-      { key: 'client_id', value: clientId, source },
-      { key: 'client_secret', value: SECRET_PLACEHOLDER, source },
-    ];
+    const signIn = await findSignIn(hub, { environment, dotenvPath });
+    source = signIn.source;
+    if (signIn.kind === 'client') {
+      return [
+        { key: 'client_id', value: signIn.credentials.clientId, source },
+        { key: 'client_secret', value: SECRET_PLACEHOLDER, source },
+      ];
+    }
   } catch (error) {
     if (!(error instanceof AuthError)) {
       throw error;
     }
-    const source = 'nowhere';
-    return [
-      { key: 'client_id', value: undefined, source },
-      { key: 'client_secret', value: undefined, source },
-    ];
   }
+  return [
+    { key: 'client_id', value: undefined, source },
+    { key: 'client_secret', value: undefined, source },
+  ];
 }
 
 function valueText({ key, value }: ShownSetting): string {

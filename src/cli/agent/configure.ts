@@ -10,12 +10,9 @@ import { text as readAll } from 'node:stream/consumers';
 import { ConfigError, UsageError } from '../../base/errors.ts';
 import { resolveAgentConfig } from '../../config/agent-config.ts';
 import { findBatchScheduler } from '../../config/batch-scheduler.ts';
+import { parseConfigText, readConfigFile } from '../../config/config-file.ts';
 import { renderConfigFile } from '../../config/config-rendering.ts';
-import {
-  parseConfigText,
-  processEnvironment,
-  readConfigFile,
-} from '../../config/config-sources.ts';
+import { processEnvironment } from '../../config/config-sources.ts';
 import type { Environment, SourceReading } from '../../config/config-sources.ts';
 import {
   DEFAULT_ENDPOINT_NAME,
@@ -38,16 +35,20 @@ import {
   readGivenCredentials,
 } from './given-credentials.ts';
 import type { CredentialFlags } from './given-credentials.ts';
+import type { HubPlace } from './hub-place.ts';
 import { givenFlags, withOptionFlags } from './option-flags.ts';
+import { findPerson } from './sign-in.ts';
 
 /** Settings to write, and what is to be said about them. */
 interface PlannedSettings {
   readonly settings: ReadonlyMap<string, OptionValue>;
+  /** Where it will sign in. */
+  readonly hub: HubPlace;
   readonly notices: readonly string[];
 }
 
 /** Where the credentials of an endpoint stand. */
-type CredentialsPlace = 'dotenv' | 'environment' | 'none';
+type CredentialsPlace = 'dotenv' | 'environment' | 'login' | 'none';
 
 /** What is told at the end. */
 interface ConfigureOutcome {
@@ -104,11 +105,13 @@ export const configure = defineCommand(
     }
     const mayAsk = canAsk(argv.json) && argv.from !== '-';
     const { dotenvPath } = planned;
-    const [{ settings, notices }, given, present] = await problemsTogether([
+    const [{ settings, hub, notices }, given, found] = await problemsTogether([
       async () => await planSettings(planned, argv.from, givenFlags(argv), environment),
       async () => await readGivenCredentials(flags, mayAsk),
       async () => await presentCredentials(flags, dotenvPath, environment),
     ]);
+    const login = found === 'none' ? await findPerson(hub, { environment }) : undefined;
+    const present = login === undefined ? found : 'login';
     const isAsking = given === undefined && present === 'none' && mayAsk;
     const credentials = isAsking ? await askForCredentials() : given;
     const dotenv = await dotenvText(dotenvPath, credentials);
@@ -157,7 +160,12 @@ async function planSettings(
     // Written down, because the agent may be started with another PATH, by systemd for one.
     settings.set('python', config.python);
   }
-  return { settings, notices: config.notices };
+  const hubUrl = environment['OUTPOST_HUB_URL'] ?? '';
+  return {
+    settings,
+    hub: { hubUrl: hubUrl === '' ? config.hubUrl : hubUrl, ca: config.ca },
+    notices: config.notices,
+  };
 }
 
 async function readFrom(from: string): Promise<SourceReading> {
@@ -207,9 +215,10 @@ function report({ json, directory, isNew, notices, credentials }: ConfigureOutco
   }
   printLine(`${isNew ? 'Made' : 'Wrote the settings of'} endpoint ${name}: ${configPath}`);
   if (credentials === 'none') {
-    printLine(`Next: put OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET into ${dotenvPath}`);
-    printLine('(the hub’s administrator makes them: hub client create),');
-    printLine(`then: agent start ${name}`);
+    printLine('Next: agent login, for an endpoint that signs in as you;');
+    printLine(`or put OUTPOST_CLIENT_ID and OUTPOST_CLIENT_SECRET into ${dotenvPath}`);
+    printLine('(the hub’s administrator makes them: hub client create).');
+    printLine(`Then: agent start ${name}`);
     return;
   }
   printLine(isNew ? `Next: agent start ${name}` : `If it is running: agent restart ${name}`);

@@ -3,7 +3,6 @@ import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline/promises';
 
 import { ConflictError, ComputeError, UsageError } from '../../base/errors.ts';
-import { findCredentials } from '../../config/credentials.ts';
 import { readRegistration } from '../../config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import { defineCommand } from '../command-line.ts';
@@ -12,6 +11,7 @@ import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { commandHubClient } from './hub-access.ts';
 import { refuseElsewhere, refuseWhenRunning } from './presence.ts';
+import { findSignIn } from './sign-in.ts';
 import { stopEndpoint } from './stop-endpoint.ts';
 
 const STOP_LIMIT_MS = 120_000;
@@ -61,8 +61,9 @@ async function deleteAtHub(
       return 'not_registered';
     }
     const { config } = await loadAgentConfig(directory, environment);
-    const credentials = await findCredentials({ environment, dotenvPath: directory.dotenvPath });
-    await commandHubClient(config, credentials).deleteEndpoint(registration.endpointId);
+    const { dotenvPath } = directory;
+    const signIn = await findSignIn(() => config, { environment, dotenvPath });
+    await commandHubClient(config, signIn).deleteEndpoint(registration.endpointId);
     return 'deleted';
   } catch (error) {
     if (error instanceof ConflictError && error.code === 'ENDPOINT_NOT_FOUND') {

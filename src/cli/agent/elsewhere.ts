@@ -7,7 +7,6 @@
 import { sleep, systemClock } from '../../base/clock.ts';
 import { ComputeError, ConflictError, UnavailableError } from '../../base/errors.ts';
 import type { HubClient } from '../../client/hub-client.ts';
-import { findCredentials } from '../../config/credentials.ts';
 import { readRegistration } from '../../config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import type {
@@ -19,6 +18,7 @@ import { durationText } from '../output.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { commandHubClient } from './hub-access.ts';
 import type { AgentHolder } from './presence.ts';
+import { findSignIn } from './sign-in.ts';
 
 /** An agent elsewhere, and the hub through which it is reached. */
 export interface Elsewhere {
@@ -56,8 +56,8 @@ export async function reachElsewhere(
     );
   }
   const { config } = await loadAgentConfig(directory, environment);
-  const credentials = await findCredentials({ environment, dotenvPath });
-  const hub = commandHubClient(config, credentials, limits);
+  const signIn = await findSignIn(() => config, { environment, dotenvPath });
+  const hub = commandHubClient(config, signIn, limits);
   return { name, holder, endpointId: registration.endpointId, hub };
 }
 

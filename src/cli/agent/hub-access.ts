@@ -1,57 +1,19 @@
-/** Talking to the hub with the credentials of an endpoint or of the environment. */
-import { systemClock } from '../../base/clock.ts';
+/** Talking to the hub as an endpoint or a command signs in there. */
 import { AuthError, ProtocolError } from '../../base/errors.ts';
-import { packageVersion } from '../../base/package-root.ts';
 import { HubClient } from '../../client/hub-client.ts';
-import type { AgentConfig } from '../../config/agent-config.ts';
-import type { Credentials } from '../../config/credentials.ts';
-import { COMPUTE_SCOPE } from '../../protocol/rest.ts';
 import { JsonHttpClient } from '../../transport/http/json-client.ts';
 import type { JsonReply } from '../../transport/http/json-client.ts';
-import { clientCredentialsTokenSource } from '../../transport/oauth/client-credentials.ts';
 import type { TokenSource } from '../../transport/oauth/client-credentials.ts';
-
-/** How we name ourselves to the hub. */
-export function userAgent(): string {
-  return `outpost-agent/${packageVersion()}`;
-}
-
-/** How long, and how often, a command tries. */
-export interface CommandLimits {
-  readonly timeoutMs: number;
-  readonly retries: number;
-}
-
-/** Limits for a command that somebody waits for: it says what is wrong rather than trying for long. */
-const COMMAND_LIMITS = { timeoutMs: 10_000, retries: 1 } as const;
-
-/** Where the hub is, and whose certificates are trusted beside the system's. */
-export type HubPlace = Pick<AgentConfig, 'hubUrl' | 'ca'>;
-
-/** Access tokens for credentials at a hub; the secret is read again for each grant. */
-export function tokenSource(
-  { hubUrl, ca }: HubPlace,
-  credentials: Credentials,
-  options: { readonly scope?: string; readonly timeoutMs?: number; readonly retries?: number } = {},
-): TokenSource {
-  return clientCredentialsTokenSource({
-    tokenEndpoint: `${hubUrl}/v2/oauth2/token`,
-    clientId: credentials.clientId,
-    clientSecret: async () => (await credentials.clientSecret()).reveal(),
-    scope: COMPUTE_SCOPE,
-    clock: systemClock,
-    userAgent: userAgent(),
-    ...(ca !== undefined && { ca }),
-    ...options,
-  });
-}
+import { COMMAND_LIMITS, userAgent } from './hub-place.ts';
+import type { CommandLimits, HubPlace } from './hub-place.ts';
+import type { SignIn } from './sign-in.ts';
 
 /** A client for one command. */
 export function commandHubClient(
   hub: HubPlace,
-  credentials: Credentials,
+  signIn: SignIn,
   limits: CommandLimits = COMMAND_LIMITS,
-  tokens: TokenSource = tokenSource(hub, credentials, limits),
+  tokens: TokenSource = signIn.tokens(hub, limits),
 ): HubClient {
   return new HubClient({
     hubUrl: hub.hubUrl,
@@ -83,11 +45,11 @@ export interface UserInfo {
 }
 
 /** Userinfo belongs to the other resource server: a token for Compute is not meant for it. */
-export const USER_INFO_SCOPE = 'openid';
+const USER_INFO_SCOPE = 'openid';
 
-/** Tokens with which a client asks who it is. */
-export function userInfoTokens(hub: HubPlace, credentials: Credentials): TokenSource {
-  return tokenSource(hub, credentials, { ...COMMAND_LIMITS, scope: USER_INFO_SCOPE });
+/** Tokens with which one asks who one is. */
+export function userInfoTokens(hub: HubPlace, signIn: SignIn): TokenSource {
+  return signIn.tokens(hub, { ...COMMAND_LIMITS, scope: USER_INFO_SCOPE });
 }
 
 /** Asks the hub whose tokens these are (protocol.md 2.8). */

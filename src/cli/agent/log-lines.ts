@@ -3,9 +3,10 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 import { errorCode } from '../../base/errors.ts';
-import { LOG_LEVELS } from '../../config/options.ts';
-import type { LogLevel } from '../../config/options.ts';
+import { LOG_LEVELS } from '../../config/log-levels.ts';
+import type { LogLevel } from '../../config/log-levels.ts';
 import { timeText } from '../output.ts';
+import { harmlessText } from '../terminal.ts';
 
 const BLOCK_BYTES = 256 * 1024;
 const LINE_FEED = 0x0a;
@@ -68,10 +69,6 @@ export function isWanted(line: string, { level, sinceMs }: LogFilter): boolean {
   return isImportant && (sinceMs === undefined || timeOf(entry) >= sinceMs);
 }
 
-/** Control characters but tab and line feed. */
-// eslint-disable-next-line no-control-regex -- control characters are what is replaced
-const STEERING = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g;
-
 const STANDARD_FIELDS: ReadonlySet<string> = new Set(['level', 'time', 'pid', 'msg', 'err']);
 
 /**
@@ -80,9 +77,7 @@ const STANDARD_FIELDS: ReadonlySet<string> = new Set(['level', 'time', 'pid', 'm
  */
 export function formatLogLine(line: string): string {
   const entry = parseEntry(line);
-  return (entry === undefined ? line : entryText(entry))
-    .replaceAll(STEERING, ' ')
-    .replaceAll('\n', '\n    ');
+  return harmlessText(entry === undefined ? line : entryText(entry)).replaceAll('\n', '\n    ');
 }
 
 function entryText(entry: Readonly<Record<string, unknown>>): string {

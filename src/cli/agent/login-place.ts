@@ -8,11 +8,8 @@ import { OUTPOST_APP_ID } from '../../protocol/oauth.ts';
 import { LoginFile, loginFilePath } from '../../sdk/login/login-file.ts';
 import { PersonLogin } from '../../sdk/login/person-login.ts';
 import { PersonGrants } from '../../transport/oauth/person-grants.ts';
-import { userAgent } from './hub-access.ts';
-import type { HubPlace } from './hub-access.ts';
-
-/** For a command that somebody waits for. */
-const LIMITS = { timeoutMs: 10_000, retries: 1 } as const;
+import { COMMAND_LIMITS, userAgent } from './hub-place.ts';
+import type { CommandLimits, HubPlace } from './hub-place.ts';
 
 /** Where a person signs in. */
 export interface LoginPlace {
@@ -22,9 +19,21 @@ export interface LoginPlace {
   readonly person: PersonLogin;
 }
 
+/** What is known of the place. */
+export interface LoginPlaceOptions {
+  /** From an endpoint's settings. */
+  readonly hub?: HubPlace;
+  /** From the command line. */
+  readonly hubUrl?: string | undefined;
+  /** Of one request for tokens. Default those of a command. */
+  readonly limits?: Partial<CommandLimits>;
+  /** Whose login it has to be. Default anybody's. */
+  readonly identityId?: string;
+}
+
 /** The hub of the environment, unless a command names one or has one from an endpoint's settings. */
 export function loginPlace(
-  { hub, hubUrl }: { readonly hub?: HubPlace; readonly hubUrl?: string | undefined } = {},
+  { hub, hubUrl, limits = COMMAND_LIMITS, identityId }: LoginPlaceOptions = {},
   environment: Environment = processEnvironment(),
 ): LoginPlace {
   const settings =
@@ -37,12 +46,17 @@ export function loginPlace(
     clock: systemClock,
     userAgent: userAgent(),
     ...(place.ca !== undefined && { ca: place.ca }),
-    ...LIMITS,
+    ...limits,
   });
   return {
     hub: place,
     file,
     grants,
-    person: new PersonLogin({ file, grants, clock: systemClock }),
+    person: new PersonLogin({
+      file,
+      grants,
+      clock: systemClock,
+      ...(identityId !== undefined && { identityId }),
+    }),
   };
 }

@@ -54,12 +54,17 @@ export const login = defineCommand(
       },
     });
     const kept = loginOf(tokens, systemClock.now());
-    await person.keep(kept);
+    const stillAlive = await person.keep(kept);
     const { id, username } = kept.identity;
     if (argv.json) {
       printJson({ identity_id: id, username, hub_url: hub.hubUrl, file: file.path });
     } else {
       printLine(`Signed in at ${hub.hubUrl} as ${username} (${id}).`);
+    }
+    if (stillAlive !== undefined) {
+      printNote(
+        `Note: the login before could not be ended at the hub (${stillAlive.message}) It ends there after 90 days without use.`,
+      );
     }
     const [winner] = CREDENTIAL_VARIABLES.filter((name) => (environment[name] ?? '') !== '');
     if (winner !== undefined) {

@@ -4,7 +4,7 @@
  */
 import { UsageError } from '../../base/errors.ts';
 import type { EndpointDirectory } from '../../config/endpoint-directory.ts';
-import { LOG_LEVELS } from '../../config/options.ts';
+import { LOG_LEVELS } from '../../config/log-levels.ts';
 import { defineCommand } from '../command-line.ts';
 import { printLine, printNote } from '../output.ts';
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
@@ -49,7 +49,11 @@ export const logs = defineCommand(
       .option('stream', {
         choices: ['stdout', 'stderr'] as const,
         requiresArg: true,
-        describe: 'With --task: only this stream, as it was printed',
+        describe: 'With --task: only this stream',
+      })
+      .option('raw', {
+        type: 'boolean',
+        describe: 'With --task: as it was printed, also on a terminal, which it can then steer',
       })
       .option('set-level', {
         choices: [...LOG_LEVELS, CONFIGURED] as const,
@@ -62,6 +66,7 @@ export const logs = defineCommand(
         describe: 'With --set-level: go back after this time (30s, 10m, 1h)',
       })
       .implies('stream', 'task')
+      .implies('raw', 'task')
       .implies('for', 'set-level')
       .conflicts('task', ['set-level', 'follow', 'level', 'since', 'lines'])
       .conflicts('set-level', ['follow', 'level', 'since', 'lines']),
@@ -69,7 +74,8 @@ export const logs = defineCommand(
     const context = await openEndpoint(argv.name);
     if (argv.task !== undefined) {
       const { showTaskOutput } = await import('./task-output.ts');
-      return await showTaskOutput(context, argv.task, { stream: argv.stream, json: argv.json });
+      const { stream, raw, json } = argv;
+      return await showTaskOutput(context, argv.task, { stream, isRaw: raw === true, json });
     }
     if (argv.setLevel !== undefined) {
       const { changeLogLevel } = await import('./log-level.ts');

@@ -10,22 +10,22 @@ import type { AgentConfig, ResolvedAgentConfig } from '../../config/agent-config
 import { diffAgentConfigs } from '../../config/config-diff.ts';
 import type { ConfigChange } from '../../config/config-diff.ts';
 import { readTextFile } from '../../config/config-sources.ts';
-import type { Credentials } from '../../config/credentials.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
+import type { SignIn } from './sign-in.ts';
 
 /** What the agent was started with. */
 export interface StartedWith {
   readonly context: EndpointContext;
   readonly flags: Readonly<Record<string, unknown>>;
   readonly resolved: ResolvedAgentConfig;
-  readonly credentials: Credentials;
+  readonly signIn: SignIn;
   readonly logControl: LogControl;
 }
 
 /** Makes the reader; it throws ConfigError with every problem, and then has changed nothing. */
 export function settingsReader(started: StartedWith): () => Promise<SettingsReading> {
-  const { context, flags, credentials, logControl } = started;
+  const { context, flags, signIn, logControl } = started;
   let running = started.resolved;
   const { configPath } = context.directory;
   const hadSettings = hasSettings(configPath);
@@ -34,8 +34,10 @@ export function settingsReader(started: StartedWith): () => Promise<SettingsRead
       throw settingsGone(configPath);
     }
     const next = await loadAgentConfig(context.directory, context.environment, flags);
-    // One that cannot be used is told now, and not when the token has run out.
-    await credentials.clientSecret();
+    if (signIn.kind === 'client') {
+      // One that cannot be used is told now, and not when the token has run out.
+      await signIn.credentials.clientSecret();
+    }
     const { applied, restartNeeded } = diffAgentConfigs(running, next);
     running = withApplied(running, next, applied);
     const { logLevel, logBytesMax } = next.config;

@@ -12,7 +12,8 @@ import { ServiceReporter } from '../../transport/systemd/service-reporter.ts';
 export class ServiceWatch {
   #reporter: ServiceReporter | undefined;
   #agent: Agent | undefined;
-  #failure: string | undefined;
+  /** What is told in place of the agent's status. */
+  #instead: string | undefined;
 
   /** Begins before the agent is made: what goes wrong until then is told too. */
   static async open(environment: Environment, logger: Logger): Promise<ServiceWatch> {
@@ -45,9 +46,15 @@ export class ServiceWatch {
     };
   }
 
+  /** No agent runs, because another host has the endpoint; the service has started all the same. */
+  standingBy(words: string): void {
+    this.#instead = words;
+    this.#reporter?.ready();
+  }
+
   /** The agent cannot run. */
   failed(error: unknown): void {
-    this.#failure = errorText(error);
+    this.#instead = errorText(error);
     this.#reporter?.stopping();
   }
 
@@ -58,6 +65,6 @@ export class ServiceWatch {
 
   #describe(): string {
     const agent = this.#agent;
-    return this.#failure ?? (agent === undefined ? 'starting' : serviceStatus(agent.status()));
+    return this.#instead ?? (agent === undefined ? 'starting' : serviceStatus(agent.status()));
   }
 }

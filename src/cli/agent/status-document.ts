@@ -70,6 +70,8 @@ export interface StatusDocument {
   readonly jobs: readonly unknown[];
   /** How the settings were read again last: at, ok, applied, restart_needed, problems, error. */
   readonly reload: Readonly<Record<string, unknown>> | null;
+  /** Execution environments with interpreters: type, location, running, idle, starting, and reason when none starts. */
+  readonly environments: readonly unknown[];
   /** Process that runs the workers. */
   readonly worker_host_pid: number | null;
   readonly cpu_seconds: number | null;
@@ -78,7 +80,7 @@ export interface StatusDocument {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const STATUS_LIMIT_MS = 2_000;
+const STATUS_LIMIT_MS = 5_000;
 
 const AGENT_STATES: readonly string[] = ['online', 'offline', 'starting', 'draining', 'stopped'];
 
@@ -143,6 +145,7 @@ const NOT_RUNNING: StatusDocument = {
   stalls: [],
   jobs: [],
   reload: null,
+  environments: [],
   worker_host_pid: null,
   cpu_seconds: null,
   rss_bytes: null,
@@ -198,6 +201,7 @@ function fromAgent(base: StatusDocument, agent: Fields): StatusDocument {
     jobs: Array.isArray(agent['jobs']) ? (agent['jobs'] as unknown[]) : [],
     reload:
       agent['reload'] === null || agent['reload'] === undefined ? null : fieldsOf(agent['reload']),
+    environments: Array.isArray(agent['environments']) ? (agent['environments'] as unknown[]) : [],
     worker_host_pid: numberOf(agent['worker_host_pid']),
     cpu_seconds: numberOf(agent['cpu_seconds']),
     rss_bytes: numberOf(agent['rss_bytes']),

@@ -1,4 +1,4 @@
-/** Parts of the status in words: the mode of an endpoint, its jobs, how its settings were read again. */
+/** Parts of the status in words: the mode of an endpoint, its jobs, its execution environments, how its settings were read again. */
 import type { ModeDocument } from '../../agent/agent-mode.ts';
 import { timeText } from '../output.ts';
 import { fieldsOf } from './status-document.ts';
@@ -12,6 +12,17 @@ export function modeText({ state, since, by, reason }: ModeDocument): string | u
   const when = since === null ? '' : ` since ${localTime(since)}`;
   const who = by === null ? '' : ` by ${by}`;
   return `${state}${when}${who}${reason === null ? '' : `: ${reason}`}`;
+}
+
+/** The interpreters in an execution environment. */
+export function environmentText(report: unknown): string {
+  const { type, location, running, idle, starting, reason } = fieldsOf(report);
+  const counts = Object.entries({ running, idle, starting })
+    .filter(([, count]) => typeof count === 'number' && count > 0)
+    .map(([state, count]) => `${String(count)} ${state}`)
+    .join(', ');
+  const why = typeof reason === 'string' ? `does not start: ${reason}` : '';
+  return `${String(type)} ${String(location)}: ${[counts, why].filter((part) => part !== '').join('; ')}`;
 }
 
 /** What became of the settings when they were read again, where somebody has to do something about it. */

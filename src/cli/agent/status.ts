@@ -4,7 +4,7 @@ import { bytesText, durationText, printFields, printJson, timeText } from '../ou
 import { openEndpoint, withEndpointName } from './endpoint-argument.ts';
 import { fieldsOf, readStatus, stateText } from './status-document.ts';
 import type { StatusDocument, TaskCounts } from './status-document.ts';
-import { jobTexts, modeText, reloadText } from './status-texts.ts';
+import { environmentText, jobTexts, modeText, reloadText } from './status-texts.ts';
 
 /** Shows what an endpoint does. */
 export const status = defineCommand(
@@ -40,6 +40,7 @@ function statusFields(document: StatusDocument): (readonly [string, string | und
       'Degraded',
       `${language}: ${why}`,
     ]),
+    ...document.environments.map((one): [string, string] => ['Environment', environmentText(one)]),
     ['Journal', journal === null ? undefined : journalText(journal)],
     ['Stalled', stallsText(document.stalls)],
     ['Settings', reloadText(document)],

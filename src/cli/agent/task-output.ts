@@ -1,4 +1,7 @@
-/** `agent logs --task`: what one task printed here and how it ended, whether the agent runs or not. */
+/**
+ * `agent logs --task`: what one task printed here and how it ended, whether the agent runs or not. Whoever wrote the function need not
+ * be who looks: on a terminal nothing of it can steer that, unless it is asked for as it was printed.
+ */
 import { join } from 'node:path';
 
 import { thisProcess } from '../../agent/agent-lock.ts';
@@ -9,6 +12,7 @@ import type { TaskLogEntry } from '../../agent/task-logs/task-log-files.ts';
 import { ConflictError, UsageError } from '../../base/errors.ts';
 import { canonicalUuid } from '../../protocol/messages.ts';
 import { durationText, printFields, printJson, printLine, printNote, timeText } from '../output.ts';
+import { harmlessText } from '../terminal.ts';
 import type { EndpointContext } from './endpoint-argument.ts';
 import { askAgent, findPresence } from './presence.ts';
 import { fieldsOf } from './status-document.ts';
@@ -30,8 +34,10 @@ interface KnownTask {
 export async function showTaskOutput(
   context: EndpointContext,
   text: string,
-  { stream, json }: { readonly stream: Stream | undefined; readonly json: boolean },
+  show: { readonly stream: Stream | undefined; readonly isRaw: boolean; readonly json: boolean },
 ): Promise<number> {
+  const { stream, isRaw, json } = show;
+  const shown = isRaw || !process.stdout.isTTY ? (text: string): string => text : harmlessText;
   const taskId = canonicalUuid(text);
   if (taskId === undefined) {
     throw new UsageError(`${JSON.stringify(text)} is not the id of a task, which is a UUID.`);
@@ -46,10 +52,12 @@ export async function showTaskOutput(
     printJson({ task_id: taskId, phase: known.phase, attempts });
   } else if (stream !== undefined) {
     for (const attempt of attempts) {
-      process.stdout.write(attempt[stream] ?? '');
+      process.stdout.write(shown(attempt[stream] ?? ''));
     }
   } else {
-    attempts.forEach(printAttempt);
+    for (const attempt of attempts) {
+      printAttempt(attempt, shown);
+    }
   }
   if (known.phase !== null && known.phase !== 'done') {
     printNote(
@@ -95,7 +103,7 @@ function notFound(
   );
 }
 
-function printAttempt(entry: TaskLogEntry): void {
+function printAttempt(entry: TaskLogEntry, shown: (text: string) => string): void {
   printFields([
     ['Task', entry.task_id],
     ['Function', `${entry.function_id === '' ? '?' : entry.function_id} (${entry.language})`],
@@ -106,7 +114,7 @@ function printAttempt(entry: TaskLogEntry): void {
     ['Attempt', entry.attempt > 1 ? String(entry.attempt) : undefined],
   ]);
   for (const stream of ['stdout', 'stderr'] as const) {
-    const text = entry[stream] ?? '';
+    const text = shown(entry[stream] ?? '');
     if (text !== '') {
       printLine();
       printLine(`--- ${stream}${entry.truncated === true ? ' (the end of it)' : ''}`);

@@ -1,4 +1,4 @@
-/** `hub client rotate`: a new secret for a client that stays who it is. The old one is refused from now on, and its tokens end. */
+/** `hub client rotate`: a new secret for a client that stays who it is. The old one is refused from now on, and its tokens and result streams end. */
 import { systemClock } from '../../base/clock.ts';
 import { ConflictError } from '../../base/errors.ts';
 import { ClientRegistry } from '../../hub/auth/client-registry.ts';
@@ -33,7 +33,7 @@ export const clientRotate = defineCommand(
     handOutCredentials(renewed, file, argv.json);
     if (!argv.json) {
       printNote(
-        'The old secret is refused from now on. Agents go on with what they hold at the broker, and need the new one in their .env at their next sign-in.',
+        'The old secret is refused from now on, and programs that stream results sign in again. Agents go on with what they hold at the broker, and need the new secret in their .env at their next sign-in.',
       );
     }
     return 0;

@@ -2,7 +2,8 @@
 import { systemClock } from '../../base/clock.ts';
 import { ReleaseStack } from '../../base/release-stack.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
-import { HUB_VARIABLES, hubEnvironment, readHubStartConfig } from '../../config/hub-config.ts';
+import { hubEnvironment, readHubStartConfig } from '../../config/hub-config.ts';
+import { HUB_VARIABLES } from '../../config/hub-variables.ts';
 import { openLog } from '../../config/logging.ts';
 import { serviceNotification } from '../../config/service-environment.ts';
 import { Hub } from '../../hub/hub.ts';

@@ -3,7 +3,7 @@ import { readAuthorityFile } from '../../base/authority-file.ts';
 import { ConfigError } from '../../base/errors.ts';
 import { ReleaseStack } from '../../base/release-stack.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
-import { HUB_VARIABLES } from '../../config/hub-config.ts';
+import { HUB_VARIABLES } from '../../config/hub-variables.ts';
 import { Tunnel } from '../../hub/tunnel/tunnel.ts';
 import { parseServerUrl } from '../../transport/http/secure-url.ts';
 import { checkCertificate, tlsPeer } from '../../transport/tls/certificate-refused.ts';

@@ -23,7 +23,9 @@ export const userPassword = defineCommand(
     if (argv.json) {
       printJson({ identity_id: person.id, username: person.username });
     } else {
-      printLine(`${person.username} has a new password; their logins have ended.`);
+      printLine(
+        `${person.username} has a new password; their logins have ended, and their agents wait for the next one.`,
+      );
     }
     return 0;
   },

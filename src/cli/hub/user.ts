@@ -20,6 +20,11 @@ export const user = defineGroup([
     load: async () => (await import('./user-disable.ts')).userDisable,
   },
   {
+    command: 'sign-out <user>',
+    summary: 'End all logins of a person and cut their agents off, until they sign in again',
+    load: async () => (await import('./user-sign-out.ts')).userSignOut,
+  },
+  {
     command: 'password <user>',
     summary: 'Give a person a new password and end their logins',
     load: async () => (await import('./user-password.ts')).userPassword,
