@@ -3,6 +3,8 @@
  *
  * The least recently used entry goes first. An entry heavier than the whole cache is not kept. Times come from the
  * monotonic clock, so that a clock that jumps neither keeps nor drops entries.
+ *
+ * A value that is read while somebody changes it may be the old one: none is kept that was read before something was forgotten.
  */
 import type { Clock } from '../base/clock.ts';
 
@@ -28,6 +30,8 @@ export class BoundedCache<V> {
   /** In order of last use: a Map iterates in the order of insertion. */
   readonly #entries = new Map<string, Entry<V>>();
   #weight = 0;
+  /** How often something was forgotten because it has changed. */
+  #forgottenCount = 0;
 
   constructor(options: BoundedCacheOptions<V>) {
     this.#options = options;
@@ -53,9 +57,31 @@ export class BoundedCache<V> {
     return entry.value;
   }
 
+  /** To be taken before a value is read that `setSince` is to store. */
+  get mark(): number {
+    return this.#forgottenCount;
+  }
+
+  /** Stores a value, unless it or another one was forgotten since the mark: it may have changed after it was read. */
+  setSince(mark: number, key: string, value: V): void {
+    if (mark === this.#forgottenCount) {
+      this.set(key, value);
+    }
+  }
+
+  /** Reads a value anew and stores it as `setSince` does; undefined is not stored. */
+  async read<Read extends V | undefined>(key: string, read: () => Promise<Read>): Promise<Read> {
+    const { mark } = this;
+    const value = await read();
+    if (value !== undefined) {
+      this.setSince(mark, key, value);
+    }
+    return value;
+  }
+
   /** Stores a value and makes room for it. */
   set(key: string, value: V): void {
-    this.delete(key);
+    this.#drop(key);
     const weight = this.#options.weigh?.(value) ?? 1;
     if (weight > this.#options.weightMax) {
       return;
@@ -70,22 +96,28 @@ export class BoundedCache<V> {
       if (this.#weight <= this.#options.weightMax) {
         break;
       }
-      this.delete(oldest);
+      this.#drop(oldest);
     }
   }
 
   /** Forgets a value. */
   delete(key: string): void {
+    this.#forgottenCount += 1;
+    this.#drop(key);
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    this.#forgottenCount += 1;
+    this.#entries.clear();
+    this.#weight = 0;
+  }
+
+  #drop(key: string): void {
     const entry = this.#entries.get(key);
     if (entry !== undefined) {
       this.#weight -= entry.weight;
       this.#entries.delete(key);
     }
-  }
-
-  /** Forgets everything. */
-  clear(): void {
-    this.#entries.clear();
-    this.#weight = 0;
   }
 }

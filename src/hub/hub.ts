@@ -33,8 +33,8 @@ import { createAccessControl, createSharingServices } from './groups/sharing-ser
 import type { TlsIdentity } from './http/listeners.ts';
 import type { ApiLimits, Readiness } from './http/route-context.ts';
 import { createHttpServer } from './http/server.ts';
-import { createTaskPlane } from './hub-services.ts';
-import type { TaskPlane, TaskPlaneHealth } from './hub-services.ts';
+import { createTaskPlane } from './task-plane.ts';
+import type { TaskPlane, TaskPlaneHealth } from './task-plane.ts';
 
 /** Settings of a hub. */
 export interface HubSettings {

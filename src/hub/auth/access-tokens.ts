@@ -2,7 +2,8 @@
  * Access tokens: opaque, 32 random bytes, stored as their SHA-256. One belongs to a client or to a login of a person.
  *
  * A token that was found is remembered for 30 seconds, so that a call does not cost a query; that is also how long
- * a token that was revoked through another hub process, or whose client was deleted or person disabled, may still be taken.
+ * a token that was revoked through another hub process, or whose client was deleted or person disabled, may still be taken. Not for
+ * credentials at the broker: those would go on for good.
  */
 import { sql } from 'kysely';
 import type { Kysely } from 'kysely';
@@ -13,7 +14,7 @@ import type { TokenResponse } from '../../protocol/rest.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { HubDatabase } from '../db/schema.ts';
 import { clientUsername } from './caller.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, TokenFreshness } from './caller.ts';
 import { newToken, tokenHash } from './opaque-token.ts';
 import type { ScopeGroup } from './scopes.ts';
 
@@ -87,20 +88,21 @@ export class AccessTokens {
   }
 
   /** Who presents this token; undefined when it is unknown, revoked or expired. */
-  async callerOf(token: string): Promise<Caller | undefined> {
+  async callerOf(
+    token: string,
+    freshness: TokenFreshness = 'remembered',
+  ): Promise<Caller | undefined> {
     const hash = tokenHash(token);
     const key = hash.toString('base64');
-    const known = this.#found.get(key);
+    const known = freshness === 'remembered' ? this.#found.get(key) : undefined;
     if (known !== undefined && known.expiresAtMs > this.#clock.now()) {
       return known.caller;
     }
-    const row = await this.#live(hash);
-    if (row === undefined) {
-      return undefined;
-    }
-    const caller = toCaller(row, key);
-    this.#found.set(key, { caller, expiresAtMs: row.expires_at.getTime() });
-    return caller;
+    const found = await this.#found.read(key, async () => {
+      const row = await this.#live(hash);
+      return row && { caller: toCaller(row, key), expiresAtMs: row.expires_at.getTime() };
+    });
+    return found?.caller;
   }
 
   /** Tells what a live token is good for. */

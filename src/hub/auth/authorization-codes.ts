@@ -52,10 +52,14 @@ export class AuthorizationCodes {
     this.#logins = logins;
   }
 
-  /** A code for the person who just agreed. */
-  async issue(request: AuthorizationRequest, personId: string): Promise<string> {
+  /** A code for the person who just agreed; `db` is the transaction that it is part of. */
+  async issue(
+    request: AuthorizationRequest,
+    personId: string,
+    db: Kysely<HubDatabase> = this.#db,
+  ): Promise<string> {
     const code = newToken();
-    await this.#db
+    await db
       .insertInto('authorization_codes')
       .values({
         code_hash: tokenHash(code),

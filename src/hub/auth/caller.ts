@@ -27,3 +27,6 @@ export interface Caller {
 export function clientUsername(clientId: string): string {
   return `${clientId}@clients.outpost`;
 }
+
+/** Whether a token may be judged by what a process remembers of it, or is looked up: before anything is handed out that outlives it. */
+export type TokenFreshness = 'remembered' | 'now';

@@ -12,6 +12,7 @@ import type { Kysely } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
 import { ConflictError } from '../../base/errors.ts';
 import { BoundedCache } from '../bounded-cache.ts';
+import { endBrokerRights, reopenBrokerRights } from '../broker/broker-epochs.ts';
 import { isUniqueViolation } from '../db/postgres-errors.ts';
 import type { HubDatabase } from '../db/schema.ts';
 import { ABSENT_SECRET_HASH, hashSecret, verifySecret } from './secret-hash.ts';
@@ -59,6 +60,8 @@ export class ClientRegistry {
         })
         .returning(['id', 'name', 'endpoint_only', 'created_at'])
         .executeTakeFirstOrThrow();
+      // An id that was deleted once.
+      await reopenBrokerRights(this.#db, row.id);
       return { ...toClient(row), secret };
     } catch (error) {
       if (isUniqueViolation(error)) {
@@ -83,7 +86,10 @@ export class ClientRegistry {
     return rows.map(toClient);
   }
 
-  /** Gives a client, by id or name, a new secret and ends its tokens; its rights at the broker stay. */
+  /**
+   * Gives a client, by id or name, a new secret, and ends its tokens and the credentials with which its results are read. Its endpoints
+   * stay connected: they need the new secret at their next sign-in.
+   */
   async renewSecret(idOrName: string): Promise<CreatedClient | undefined> {
     const secret = randomBytes(32).toString('base64url');
     const hash = await hashSecret(secret);
@@ -98,6 +104,7 @@ export class ClientRegistry {
         return undefined;
       }
       await transaction.deleteFrom('access_tokens').where('client_id', '=', row.id).execute();
+      await endBrokerRights(transaction, row.id, 'reader');
       return { ...toClient(row), secret };
     });
   }
@@ -115,12 +122,7 @@ export class ClientRegistry {
       }
       // A group is not left with an admin that is nobody.
       await transaction.deleteFrom('group_members').where('identity_id', '=', row.id).execute();
-      // A hub takes its rights at the broker away; none need run now.
-      await transaction
-        .insertInto('revoked_clients')
-        .values({ id: row.id })
-        .onConflict((conflict) => conflict.doNothing())
-        .execute();
+      await endBrokerRights(transaction, row.id, 'for-good');
       return toClient(row);
     });
   }

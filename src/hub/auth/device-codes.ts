@@ -114,8 +114,12 @@ export class DeviceCodes {
   }
 
   /** Lets the device in as this person, or refuses it; false when it does not wait any more. */
-  async decide(userCode: string, decision: { personId: string } | 'denied'): Promise<boolean> {
-    const result = await this.#db
+  async decide(
+    userCode: string,
+    decision: { personId: string } | 'denied',
+    db: Kysely<HubDatabase> = this.#db,
+  ): Promise<boolean> {
+    const result = await db
       .updateTable('device_codes')
       .set(decision === 'denied' ? { denied: true } : { person_id: decision.personId })
       .where('user_code', '=', canonicalUserCode(userCode))

@@ -14,7 +14,7 @@ import type { Logger } from '../../base/logger.ts';
 import { HttpTransport } from '../../transport/http/http-transport.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import { HubError } from '../hub-error.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, TokenFreshness } from './caller.ts';
 import { tokenHash } from './opaque-token.ts';
 import type { ForeignIdentity, PeopleRegistry, Person } from './people.ts';
 import { ALL_SCOPES } from './scopes.ts';
@@ -91,12 +91,15 @@ export class ExternalIssuers {
   }
 
   /** Who presents this token; undefined when it is not one of a configured issuer, or not valid. @throws HubError 503 ISSUER_UNREACHABLE. */
-  async callerOf(token: string): Promise<Caller | undefined> {
+  async callerOf(
+    token: string,
+    freshness: TokenFreshness = 'remembered',
+  ): Promise<Caller | undefined> {
     if (this.#options.issuers.length === 0 || token.split('.').length !== 3) {
       return undefined;
     }
     const tokenKey = tokenHash(token).toString('base64');
-    const known = this.#found.get(tokenKey);
+    const known = freshness === 'remembered' ? this.#found.get(tokenKey) : undefined;
     if (known !== undefined && known.expiresAtMs > this.#options.clock.now()) {
       return known.caller;
     }

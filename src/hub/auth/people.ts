@@ -2,13 +2,15 @@
  * People: those whom the hub signs in with a password, and those whom another issuer vouches for.
  *
  * A username of the hub's own has no @ in it, and one of another issuer always ends with that issuer's domain: no issuer can
- * name somebody of another one. Disabling a person, or giving a new password, ends all of their logins.
+ * name somebody of another one. Disabling a person, giving a new password, or signing them out ends all of their logins, and with those
+ * the credentials at the broker that were handed out to them.
  */
 import { randomUUID } from 'node:crypto';
 
 import type { Kysely, Selectable, Transaction } from 'kysely';
 
 import { ConflictError, ProtocolError } from '../../base/errors.ts';
+import { endBrokerRights, reopenBrokerRights } from '../broker/broker-epochs.ts';
 import { isUniqueViolation } from '../db/postgres-errors.ts';
 import type { HubDatabase, PeopleTable } from '../db/schema.ts';
 import { ABSENT_SECRET_HASH, hashSecret, verifySecret } from './secret-hash.ts';
@@ -22,6 +24,12 @@ export interface Person {
   readonly issuer: string | null;
   readonly isDisabled: boolean;
   readonly createdAt: Date;
+}
+
+/** Somebody who gave the right password. */
+export interface AuthenticatedPerson extends Person {
+  /** The hash that it was checked against. */
+  readonly checkedHash: string;
 }
 
 /** A person to be made. */
@@ -140,16 +148,10 @@ export class PeopleRegistry {
         .executeTakeFirst();
       if (row !== undefined && isDisabled) {
         await endLogins(transaction, id);
-        // A hub takes the person's rights at the broker away, as it does for a client that was deleted; none need run now.
-        await transaction
-          .insertInto('revoked_clients')
-          .values({ id })
-          .onConflict((conflict) => conflict.doNothing())
-          .execute();
+        await endBrokerRights(transaction, id, 'for-good');
       }
-      if (!isDisabled) {
-        // What no hub has got round to must not hit who is let in again.
-        await transaction.deleteFrom('revoked_clients').where('id', '=', id).execute();
+      if (row !== undefined && !isDisabled) {
+        await reopenBrokerRights(transaction, id);
       }
       return row !== undefined;
     });
@@ -172,11 +174,48 @@ export class PeopleRegistry {
         .where('id', '=', person.id)
         .execute();
       await endLogins(transaction, person.id);
+      await endBrokerRights(transaction, person.id, 'sessions');
+    });
+  }
+
+  /** Ends all logins of a person, and what they hold at the broker. */
+  async signOut(id: string): Promise<void> {
+    await this.#db.transaction().execute(async (transaction) => {
+      // Held until the end: who signs in meanwhile does so before or after.
+      await transaction
+        .selectFrom('people')
+        .select('id')
+        .where('id', '=', id)
+        .forUpdate()
+        .execute();
+      await endLogins(transaction, id);
+      await endBrokerRights(transaction, id, 'sessions');
+    });
+  }
+
+  /**
+   * Does something for a person who gave the password, in a transaction; undefined when the password is another one by now or the
+   * person was shut out. What it makes is seen by whoever ends the logins of the person.
+   */
+  async whileWelcome<T>(
+    { id, checkedHash }: AuthenticatedPerson,
+    work: (transaction: Transaction<HubDatabase>) => Promise<T>,
+  ): Promise<T | undefined> {
+    return await this.#db.transaction().execute(async (transaction) => {
+      const row = await transaction
+        .selectFrom('people')
+        .select('id')
+        .where('id', '=', id)
+        .where('password_hash', '=', checkedHash)
+        .where('disabled', '=', false)
+        .forShare()
+        .executeTakeFirst();
+      return row && (await work(transaction));
     });
   }
 
   /** The person when the password is right and nobody shut them out. Takes as long for a username that does not exist. */
-  async authenticate(username: string, password: string): Promise<Person | undefined> {
+  async authenticate(username: string, password: string): Promise<AuthenticatedPerson | undefined> {
     const row = await this.#db
       .selectFrom('people')
       .selectAll()
@@ -189,7 +228,9 @@ export class PeopleRegistry {
     if (!isRight || row === undefined || row.disabled) {
       return undefined;
     }
-    return row.password_hash === null ? undefined : toPerson(row);
+    return row.password_hash === null
+      ? undefined
+      : { ...toPerson(row), checkedHash: row.password_hash };
   }
 
   /** The person whom another issuer vouches for; made the first time, and kept as the issuer describes them. */
@@ -240,9 +281,12 @@ export class PeopleRegistry {
   }
 }
 
-/** Ends every login of a person, and those that were agreed to and that nobody has fetched yet. */
+/**
+ * Ends every login of a person, and those that were agreed to and that nobody has fetched yet. Those first: one that is being fetched
+ * is waited for, and then is a login.
+ */
 async function endLogins(transaction: Transaction<HubDatabase>, personId: string): Promise<void> {
-  for (const table of ['logins', 'authorization_codes', 'device_codes'] as const) {
+  for (const table of ['authorization_codes', 'device_codes', 'logins'] as const) {
     await transaction.deleteFrom(table).where('person_id', '=', personId).execute();
   }
 }

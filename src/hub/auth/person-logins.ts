@@ -87,6 +87,18 @@ export class PersonLogins {
   /** Renews one token of a login. @throws OAuthError invalid_grant, also when the token was used before: then the login is over. */
   async refresh(refreshToken: string, appId: string): Promise<PersonTokenResponse> {
     const outcome = await this.#db.transaction().execute(async (transaction) => {
+      // The login before its tokens, in the order in which whoever ends it takes them: one of the two would be shut out otherwise.
+      await transaction
+        .selectFrom('logins')
+        .select('id')
+        .where('id', '=', (query) =>
+          query
+            .selectFrom('refresh_tokens')
+            .select('login_id')
+            .where('token_hash', '=', tokenHash(refreshToken)),
+        )
+        .forUpdate()
+        .execute();
       const row = await transaction
         .selectFrom('refresh_tokens as token')
         .innerJoin('logins as login', 'login.id', 'token.login_id')

@@ -6,7 +6,7 @@ import type { Logger } from '../../base/logger.ts';
 import type { HubDatabase } from '../db/schema.ts';
 import type { AccessTokens } from './access-tokens.ts';
 import { AuthorizationCodes } from './authorization-codes.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, TokenFreshness } from './caller.ts';
 import { DeviceCodes } from './device-codes.ts';
 import { ExternalIssuers } from './external-issuers.ts';
 import type { ExternalIssuer } from './external-issuers.ts';
@@ -41,7 +41,7 @@ export interface SignIn {
   readonly idTokens: IdTokens;
   readonly throttle: LoginThrottle;
   /** Who presents a token, whoever issued it. @throws HubError 503 ISSUER_UNREACHABLE. */
-  callerOf: (token: string) => Promise<Caller | undefined>;
+  callerOf: (token: string, freshness?: TokenFreshness) => Promise<Caller | undefined>;
 }
 
 /** Puts the parts together. */
@@ -67,7 +67,9 @@ export function createSignIn(options: SignInOptions): SignIn {
     idTokens: new IdTokens(db, clock),
     throttle: new LoginThrottle(clock),
     // Ours have no dots: one look tells them apart.
-    callerOf: async (token) =>
-      token.includes('.') ? await issuers.callerOf(token) : await tokens.callerOf(token),
+    callerOf: async (token, freshness) =>
+      token.includes('.')
+        ? await issuers.callerOf(token, freshness)
+        : await tokens.callerOf(token, freshness),
   };
 }

@@ -6,7 +6,7 @@
  *   commands     direct   <endpoint>.<suffix>.commands its own name     hub                     that endpoint
  *   results      topic    results                      *.results        endpoint, own key only  hub
  *   heartbeats   topic    heartbeats                   *.heartbeats     endpoint, own key only  hub
- *   (default)             <person>.<task group>        its own name     hub                     that person
+ *   (default)             <person>.<task group>        its own name     hub                     that person, or client
  *
  * Everything is durable. A user of the vhost can look at any queue whose name it knows, therefore the random suffix.
  */
@@ -153,10 +153,15 @@ export function fencedEndpointUser(endpointId: string, epoch: number): UserRow {
   };
 }
 
-/** The user that reads a person's results. */
-export function personUser(ownerId: string): UserRow {
+/** Beginning of the names of the users that read a person's results, one per epoch (broker-epochs.ts). */
+export function personUserPrefix(ownerId: string): string {
+  return `person.${ownerId}`;
+}
+
+/** The user that reads a person's results in one epoch. */
+export function personUser(ownerId: string, epoch: number): UserRow {
   return {
-    name: `person.${ownerId}`,
+    name: epoch === 0 ? personUserPrefix(ownerId) : `${personUserPrefix(ownerId)}.${epoch}`,
     configure: NOTHING,
     write: NOTHING,
     read: `^${literal(personQueuePrefix(ownerId))}`,

@@ -5,8 +5,8 @@
  *    endpoint that does not look at returned messages.
  * T2 Revoking deletes the user first and then closes its connections: it cannot come back in between. Fencing leaves the user with
  *    the right to publish results, since an agent that was taken over still owes those of what it runs.
- * T3 No password is stored: an endpoint's is random and handed out once, a person's is derived from a key of the hub, so
- *    that every hub process gives the same answer and running result streams go on.
+ * T3 No password is stored: an endpoint's is random and handed out once, a person's is derived from a key of the hub and from the
+ *    epoch of the person, so that every hub process gives the same answer, running result streams go on, and all of it can be ended.
  *
  * Everything here can be repeated. What this process has declared already is remembered for a while (bounded) and
  * forgotten when the connection to the broker was lost, because another broker may have come up.
@@ -21,6 +21,8 @@ import type { Logger } from '../../base/logger.ts';
 import type { ResultConnection } from '../../protocol/rest.ts';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { HubDatabase } from '../db/schema.ts';
+import { HubError } from '../hub-error.ts';
+import { brokerEpoch } from './broker-epochs.ts';
 import { connectionUrl } from './connection-url.ts';
 import type { BrokerLocation } from './connection-url.ts';
 import { hubSecret } from './hub-secret.ts';
@@ -35,6 +37,7 @@ import {
   fencedEndpointUser,
   personQueuePrefix,
   personUser,
+  personUserPrefix,
   taskGroupQueue,
   taskGroupQueueName,
   taskQueueName,
@@ -70,13 +73,13 @@ export interface BrokerTopology {
   revokeEndpoint: (endpointId: string, options?: RevokeOptions) => Promise<void>;
   /** Deletes the user of one epoch. */
   revokeEpoch: (endpointId: string, epoch: number) => Promise<void>;
-  /** Deletes the user that reads a person's results. */
+  /** Deletes the users that read a person's results, but for the one of the epoch that counts now. */
   revokePerson: (ownerId: string) => Promise<void>;
   /** Revokes, and deletes the queues with what is in them. */
   deleteEndpoint: (endpoint: EndpointQueues) => Promise<void>;
   /** Declares the result queue of a task group. */
   declareTaskGroupQueue: (ownerId: string, groupId: string) => Promise<void>;
-  /** Where a person reads the results of task groups. */
+  /** Where a person reads the results of task groups. @throws HubError 401 when the person may not any more. */
   resultConnection: (ownerId: string) => Promise<ResultConnection>;
   taskQueueName: (endpoint: EndpointQueues) => string;
   commandQueueName: (endpoint: EndpointQueues) => string;
@@ -133,14 +136,16 @@ export class RabbitTopology implements BrokerTopology {
 
   async declareEndpoint(endpoint: EndpointQueues): Promise<void> {
     const [tasks, commands] = endpointQueues(endpoint);
-    await this.#management.putQueue(commands);
-    if (await this.#management.putQueue(tasks)) {
-      detach(
-        this.#options.logger,
-        'handing out again what a new task queue has lost',
-        this.#options.onTaskQueueCreated(endpoint.id),
-      );
-    }
+    const declareTasks = async (): Promise<void> => {
+      if (await this.#management.putQueue(tasks)) {
+        detach(
+          this.#options.logger,
+          'handing out again what a new task queue has lost',
+          this.#options.onTaskQueueCreated(endpoint.id),
+        );
+      }
+    };
+    await Promise.all([this.#management.putQueue(commands), declareTasks()]);
   }
 
   async grantEndpoint(
@@ -179,7 +184,13 @@ export class RabbitTopology implements BrokerTopology {
   async revokePerson(ownerId: string): Promise<void> {
     // What is remembered of all of them: this is rare.
     this.#persons.clear();
-    await this.#management.deleteUser(personUser(ownerId).name);
+    const epoch = await brokerEpoch(this.#options.db, ownerId);
+    const current = epoch === undefined ? undefined : personUser(ownerId, epoch).name;
+    for (const user of await this.#management.usersWithPrefix(personUserPrefix(ownerId))) {
+      if (user !== current) {
+        await this.#management.deleteUser(user);
+      }
+    }
   }
 
   async deleteEndpoint(endpoint: EndpointQueues): Promise<void> {
@@ -203,19 +214,42 @@ export class RabbitTopology implements BrokerTopology {
   }
 
   async resultConnection(ownerId: string): Promise<ResultConnection> {
-    const known = this.#persons.get(ownerId);
-    if (known !== undefined) {
-      return known;
+    for (let epoch = await this.#epoch(ownerId); ;) {
+      const user = personUser(ownerId, epoch);
+      const known = this.#persons.get(user.name);
+      if (known !== undefined) {
+        return known;
+      }
+      this.#personKey ??= await hubSecret(this.#options.db, PERSON_KEY);
+      const derivedFrom = epoch === 0 ? ownerId : `${ownerId}.${epoch}`;
+      const password = createHmac('sha256', this.#personKey)
+        .update(derivedFrom)
+        .digest('base64url');
+      await this.#management.putUser(user, password);
+      const connection: ResultConnection = {
+        queue_prefix: personQueuePrefix(ownerId),
+        connection_url: connectionUrl(this.#options.publicLocation, { user: user.name, password }),
+      };
+      // Ended meanwhile, it may have been made after the others were deleted.
+      const now = await brokerEpoch(this.#options.db, ownerId);
+      if (now === epoch) {
+        this.#persons.set(user.name, connection);
+        return connection;
+      }
+      await this.#management.deleteUser(user.name);
+      epoch = await this.#epoch(ownerId);
     }
-    this.#personKey ??= await hubSecret(this.#options.db, PERSON_KEY);
-    const user = personUser(ownerId);
-    const password = createHmac('sha256', this.#personKey).update(ownerId).digest('base64url');
-    await this.#management.putUser(user, password);
-    const connection: ResultConnection = {
-      queue_prefix: personQueuePrefix(ownerId),
-      connection_url: connectionUrl(this.#options.publicLocation, { user: user.name, password }),
-    };
-    this.#persons.set(ownerId, connection);
-    return connection;
+  }
+
+  async #epoch(ownerId: string): Promise<number> {
+    const epoch = await brokerEpoch(this.#options.db, ownerId);
+    if (epoch === undefined) {
+      throw new HubError(
+        401,
+        'USER_UNAUTHENTICATED',
+        'this identity was shut out or deleted at the hub; ask whoever runs it',
+      );
+    }
+    return epoch;
   }
 }

@@ -36,15 +36,13 @@ export function checkAllowedSerializers(metadata: Metadata | undefined): void {
   }
 }
 
-/** What an agent says about itself that decides who may use it, and for what. */
-const KEPT = [KEY, 'isolation', 'share_without_isolation', 'environment_types'] as const;
-
-/** Of an endpoint's metadata, what a change of the rest must not drop. */
-export function keptMetadata(metadata: Metadata): Metadata {
-  return Object.fromEntries(
-    KEPT.filter((key) => metadata[key] !== undefined).map((key) => [key, metadata[key]]),
-  );
-}
+/** What an agent says about itself that decides who may use it, and for what: a change of the rest of the metadata must not drop it. */
+export const KEPT_METADATA: readonly string[] = [
+  KEY,
+  'isolation',
+  'share_without_isolation',
+  'environment_types',
+];
 
 /** Refuses tasks of a function in a form that the endpoint does not accept. @throws HubError 422. */
 export function checkSerializers(

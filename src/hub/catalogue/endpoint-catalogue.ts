@@ -13,7 +13,7 @@ import { storableJson } from '../db/storable-json.ts';
 import type { AccessControl, Thing } from '../groups/access-control.ts';
 import { notIsolated, SHARING_SUSPENDED } from '../groups/sharing.ts';
 import { HubError } from '../hub-error.ts';
-import { allowedSerializersOf, keptMetadata } from './endpoint-allowlists.ts';
+import { KEPT_METADATA, allowedSerializersOf } from './endpoint-allowlists.ts';
 import { endpointDocument, statusDocument } from './endpoint-documents.ts';
 
 /** A permission may be this old: what another hub process changed counts at once afterwards. Before a refusal the database is asked. */
@@ -76,8 +76,7 @@ export class EndpointCatalogue {
     if (remembered !== undefined && (await this.#control.allows(caller, remembered))) {
       return remembered;
     }
-    const access = toAccess(await this.#read(id));
-    this.#access.set(id, access);
+    const access = await this.#access.read(id, async () => toAccess(await this.#read(id)));
     if (!(await this.#control.admits(caller, access))) {
       throw await this.#control.refusal(caller, access);
     }
@@ -154,17 +153,18 @@ export class EndpointCatalogue {
 
   /** Changes fields of an endpoint of the caller's. @throws HubError 403 or 404. */
   async change(caller: Caller, id: string, changes: EndpointChanges): Promise<void> {
-    const { metadata: current } = await this.owned(caller, id);
+    await this.owned(caller, id);
     const set = {
       ...(changes.name === undefined ? {} : { name: changes.name }),
       ...(changes.displayName === undefined ? {} : { display_name: changes.displayName }),
       ...(changes.metadata === undefined
         ? {}
         : {
-            metadata: storableJson(
-              { ...keptMetadata(current), ...changes.metadata },
-              'body/metadata',
-            ),
+            // Of what stands there when it is written: the agent may be registering.
+            metadata: sql<string>`coalesce((
+                select jsonb_object_agg(key, value) from jsonb_each(metadata)
+                where key = any(${[...KEPT_METADATA]}::text[])
+              ), '{}') || ${storableJson(changes.metadata, 'body/metadata')}::jsonb`,
           }),
       ...(changes.allowedFunctions === undefined
         ? {}
@@ -185,6 +185,57 @@ export class EndpointCatalogue {
       });
       this.forget(id);
     }
+  }
+
+  /**
+   * Allows more functions, or one less, and returns the list; undefined when that one was not allowed. An endpoint without a list is
+   * restricted by the first one that is added, and one whose last one goes allows none.
+   *
+   * @throws HubError 403, 404, or 422 when there would be more than `countMax`.
+   */
+  async changeAllowedFunctions(
+    caller: Caller,
+    id: string,
+    change:
+      | { readonly added: readonly string[]; readonly countMax: number }
+      | { readonly removed: string },
+  ): Promise<readonly string[] | undefined> {
+    await this.owned(caller, id);
+    const allowed = await this.#db.transaction().execute(async (transaction) => {
+      const row = await transaction
+        .selectFrom('endpoints')
+        .select('allowed_functions')
+        .where('id', '=', id)
+        .where('deleted_at', 'is', null)
+        .forUpdate()
+        .executeTakeFirst();
+      if (row === undefined) {
+        throw endpointNotFound(id);
+      }
+      const before = row.allowed_functions ?? [];
+      if ('removed' in change && !before.includes(change.removed)) {
+        return undefined;
+      }
+      const after =
+        'removed' in change
+          ? before.filter((one) => one !== change.removed)
+          : [...new Set([...before, ...change.added])];
+      if ('countMax' in change && after.length > change.countMax) {
+        throw new HubError(
+          422,
+          'SEMANTICALLY_INVALID',
+          `Endpoint ${id} would allow ${after.length} functions, and ${change.countMax} is the most; remove some first`,
+        );
+      }
+      await transaction
+        .updateTable('endpoints')
+        .set({ allowed_functions: after })
+        .where('id', '=', id)
+        .execute();
+      return after;
+    });
+    this.forget(id);
+    return allowed;
   }
 
   /** The row when the caller owns the endpoint. @throws HubError 403 or 404. */

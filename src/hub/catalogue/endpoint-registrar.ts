@@ -236,8 +236,18 @@ export class EndpointRegistrar {
       throw notIsolated(row.id);
     }
     const endpoint = { id: row.id, queueSuffix: row.queue_suffix };
-    await topology.declareEndpoint(endpoint);
-    const { connectionUrl } = await topology.grantEndpoint({ ...endpoint, epoch });
+    // At once: an agent waits. But none is left under way: a late password would replace that of whoever is granted this epoch next.
+    const [declared, granted] = await Promise.allSettled([
+      topology.declareEndpoint(endpoint),
+      topology.grantEndpoint({ ...endpoint, epoch }),
+    ]);
+    if (declared.status === 'rejected') {
+      throw declared.reason;
+    }
+    if (granted.status === 'rejected') {
+      throw granted.reason;
+    }
+    const { connectionUrl } = granted.value;
     await topology.revokeEndpoint(row.id, {
       exceptEpoch: epoch,
       ...(await fence(transaction, row, lease)),

@@ -165,11 +165,12 @@ export class FunctionCatalogue {
       }
     }
     const unknown = ids.filter((id) => !found.has(id));
+    const { mark } = this.#callable;
     for (const callable of unknown.length === 0 ? [] : await this.#read(unknown)) {
       if (!(await this.#access.admits(caller, callable))) {
         throw await this.#access.refusal(caller, callable);
       }
-      this.#callable.set(callable.id, callable);
+      this.#callable.setSince(mark, callable.id, callable);
       found.set(callable.id, callable);
     }
     for (const id of unknown) {

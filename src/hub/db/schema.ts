@@ -239,10 +239,20 @@ export interface ResultBlobsTable {
   stored_at: NullableTimestamp;
 }
 
-/** Clients that were deleted and whose broker users are still to go. */
+/** Identities some of whose broker users are still to go. */
 export interface RevokedClientsTable {
   id: string;
   revoked_at: Timestamp;
+  /** Whether those of its endpoints are among them. */
+  sessions: Generated<boolean>;
+}
+
+/** How often the credentials of an identity at the broker were ended; none: never. */
+export interface BrokerEpochsTable {
+  identity_id: string;
+  epoch: number;
+  /** It gets no others. */
+  closed: boolean;
 }
 
 /** Former holders of leases that may still publish results, and nothing else. */
@@ -295,5 +305,6 @@ export interface HubDatabase {
   hub_liveness: HubLivenessTable;
   fenced_leases: FencedLeasesTable;
   revoked_clients: RevokedClientsTable;
+  broker_epochs: BrokerEpochsTable;
   result_blobs: ResultBlobsTable;
 }

@@ -12,7 +12,7 @@ import type { InstalledDatabase } from './installed-servers.ts';
 import type { ServerContext } from './rabbitmq.ts';
 import { clearPostmasterPid } from './running-record.ts';
 import { ownDirectory, writeFor } from './server-directory.ts';
-import { runTied, ServerProcess } from './server-process.ts';
+import { KILL_LIMIT_MS, runTied, ServerProcess } from './server-process.ts';
 import type { StopRung } from './server-process.ts';
 
 const INITDB_LIMIT_MS = 60_000;
@@ -30,7 +30,7 @@ export interface PrivateDatabase {
 export const DATABASE_STOP: readonly StopRung[] = [
   { signal: 'SIGINT', waitMs: 10_000 },
   { signal: 'SIGQUIT', waitMs: 6_000 },
-  { signal: 'SIGKILL', waitMs: 5_000 },
+  { signal: 'SIGKILL', waitMs: KILL_LIMIT_MS },
 ];
 /** Immediate shutdown: the data need recovery afterwards, or are thrown away. */
 export const DATABASE_STOP_NOW: readonly StopRung[] = DATABASE_STOP.slice(1);

@@ -16,12 +16,12 @@ import type { InstalledBroker, ServerUser } from './installed-servers.ts';
 import type { RunningRecord } from './running-record.ts';
 import { ownDirectory, writeFor } from './server-directory.ts';
 import type { ServerSecrets } from './server-directory.ts';
-import { ServerProcess } from './server-process.ts';
+import { KILL_LIMIT_MS, ServerProcess } from './server-process.ts';
 import type { StopRung } from './server-process.ts';
 
 /** Startup takes 5 to 7 s on a quiet machine. */
 const READY_LIMIT_MS = 90_000;
-const EPMD_LIMIT_MS = 10_000;
+const EPMD_LIMIT_MS = 30_000;
 const MEBIBYTE = 1024 * 1024;
 
 /** What a server of this directory is started with. */
@@ -47,10 +47,10 @@ export interface PrivateBroker {
 /** With its management plugin the broker takes 6 s to end in order. */
 export const BROKER_STOP: readonly StopRung[] = [
   { signal: 'SIGTERM', waitMs: 8_000 },
-  { signal: 'SIGKILL', waitMs: 5_000 },
+  { signal: 'SIGKILL', waitMs: KILL_LIMIT_MS },
 ];
 /** Ends at once; confirmed messages of durable classic queues survive it. */
-export const KILL_NOW: readonly StopRung[] = [{ signal: 'SIGKILL', waitMs: 5_000 }];
+export const KILL_NOW: readonly StopRung[] = [{ signal: 'SIGKILL', waitMs: KILL_LIMIT_MS }];
 
 function configuration({ secrets, brokerSettings }: ServerContext): string {
   // A quarter of the machine, because a development machine has other things to do; never less than Erlang needs to breathe.

@@ -22,7 +22,7 @@ interface Record {
 
 /** An orphan gets this long to end in order before SIGKILL. */
 const ORPHAN_GRACE_MS = 5_000;
-const ORPHAN_KILL_MS = 5_000;
+const ORPHAN_KILL_MS = 30_000;
 /** Only a parent hears of an exit; for a process that is not our child, looking is all there is. */
 const LOOK_EVERY_MS = 20;
 

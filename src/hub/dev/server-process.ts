@@ -40,6 +40,8 @@ export interface StopRung {
 
 /** Output that stays open after the end (a helper that inherited it) is not waited for longer. */
 const OUTPUT_GRACE_MS = 500;
+/** For SIGKILL: to leave takes a large process a while on a busy machine, and there is nothing further to try. */
+export const KILL_LIMIT_MS = 30_000;
 
 /** The command and the arguments that run `command` tied to our life and as `user`. */
 function tied(command: Pick<ServerCommand, 'command' | 'args' | 'user' | 'parentDeathSignal'>): {

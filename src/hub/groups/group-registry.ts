@@ -213,7 +213,7 @@ export class GroupRegistry {
       await transaction.deleteFrom('groups').where('id', '=', id).execute();
       for (const table of ['functions', 'endpoints', 'environments'] as const) {
         await sql`update ${sql.table(table)} set shared_with = array_remove(shared_with, ${id}::uuid)
-          where shared_with @> array[${id}::uuid]`.execute(transaction);
+          where shared_with <> '{}' and shared_with @> array[${id}::uuid]`.execute(transaction);
       }
     });
     this.#memberships.forget();

@@ -4,6 +4,7 @@
  */
 import type { Kysely, Transaction } from 'kysely';
 
+import { canonicalUuid } from '../../protocol/messages.ts';
 import type { GroupRole } from '../../protocol/sharing.ts';
 import { IdentityDirectory } from '../auth/identities.ts';
 import type { HubDatabase } from '../db/schema.ts';
@@ -53,7 +54,6 @@ export async function changeMemberships(
   changes: readonly MembershipChange[],
 ): Promise<MembershipOutcome[]> {
   const added = changes.filter(({ action }) => action === 'add').map((change) => change.identityId);
-  const known = new Set((await new IdentityDirectory(db).find(added)).map(({ id }) => id));
   return await db.transaction().execute(async (transaction) => {
     const group = await transaction
       .selectFrom('groups')
@@ -70,6 +70,20 @@ export async function changeMemberships(
       .where('group_id', '=', groupId)
       .execute();
     const roles = new Map(rows.map((row) => [row.identity_id, row.role]));
+    // Clients are held until the end: one that is being deleted takes its memberships with it, before or after.
+    const ids = added.flatMap((id) => canonicalUuid(id) ?? []);
+    if (ids.length > 0) {
+      await transaction
+        .selectFrom('clients')
+        .select('id')
+        .where('id', 'in', ids)
+        .orderBy('id')
+        .forKeyShare()
+        .execute();
+    }
+    const known = new Set(
+      (await new IdentityDirectory(transaction).find(added)).map(({ id }) => id),
+    );
     const scene: Scene = { transaction, groupId, actor, roles, known };
     const outcomes: MembershipOutcome[] = [];
     for (const change of changes) {

@@ -47,9 +47,10 @@ export class Memberships {
     if (remembered !== undefined) {
       return remembered;
     }
-    const groups = new Set(await this.#read(caller));
-    this.#remembered.set(caller.tokenKey, groups);
-    return groups;
+    return await this.#remembered.read(
+      caller.tokenKey,
+      async () => new Set(await this.#read(caller)),
+    );
   }
 
   /** Forgets everything, after a change. */

@@ -5,13 +5,14 @@
  * its own files (`isolation` in its registration), or its operator has said that it may be shared nevertheless.
  */
 import { sql } from 'kysely';
-import type { Kysely, RawBuilder } from 'kysely';
+import type { Kysely, RawBuilder, Transaction } from 'kysely';
 
 import type { Logger } from '../../base/logger.ts';
 import type { SharedKind, SharingDocument } from '../../protocol/sharing.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { HubDatabase } from '../db/schema.ts';
 import { HubError } from '../hub-error.ts';
+import { groupNotFound } from './access-control.ts';
 import type { AccessControl, Thing } from './access-control.ts';
 import { auditSharing } from './audit.ts';
 
@@ -92,7 +93,7 @@ export class SharingRegistry {
     for (const group of groups) {
       await this.#options.access.requireMember(caller, group);
     }
-    return await this.#change(caller, kind, id, (row) => {
+    return await this.#change(caller, kind, id, groups, (row) => {
       if (!row.may_be_shared && (groups.length > 0 || isPublic)) {
         throw notIsolated(id);
       }
@@ -115,7 +116,7 @@ export class SharingRegistry {
     id: string,
     { groups, isPublic }: SharingRequest,
   ): Promise<SharingDocument> {
-    return await this.#change(caller, kind, id, (row) => ({
+    return await this.#change(caller, kind, id, [], (row) => ({
       isPublic: row.public && !isPublic,
       sharedWith: row.shared_with.filter((group) => !groups.includes(group)),
     }));
@@ -125,11 +126,13 @@ export class SharingRegistry {
     caller: Caller,
     kind: SharedKind,
     id: string,
+    groups: readonly string[],
     next: (row: Row) => { readonly isPublic: boolean; readonly sharedWith: readonly string[] },
   ): Promise<SharingDocument> {
     const { db, logger, onChanged } = this.#options;
     await this.#owned(caller, kind, id);
     const { before, after } = await db.transaction().execute(async (transaction) => {
+      await holdGroups(transaction, caller, groups);
       const row = await readRow(transaction, kind, id, sql`for update`);
       const { isPublic, sharedWith } = next(row);
       await sql`update ${sql.table(kind)} set public = ${isPublic}, shared_with = ${[...sharedWith]}::uuid[]
@@ -167,6 +170,28 @@ export class SharingRegistry {
       public: row.public,
       groups: await this.#options.access.groupNames(row.shared_with),
     };
+  }
+}
+
+/** Keeps groups from being deleted until the transaction ends: their deletion then sees what was shared with them. */
+async function holdGroups(
+  transaction: Transaction<HubDatabase>,
+  caller: Caller,
+  ids: readonly string[],
+): Promise<void> {
+  if (ids.length === 0) {
+    return;
+  }
+  const rows = await transaction
+    .selectFrom('groups')
+    .select('id')
+    .where('id', 'in', ids)
+    .orderBy('id')
+    .forKeyShare()
+    .execute();
+  const gone = ids.find((id) => !rows.some((row) => row.id === id));
+  if (gone !== undefined) {
+    throw groupNotFound(gone, caller);
   }
 }
 

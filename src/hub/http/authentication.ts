@@ -23,6 +23,8 @@ export type RouteAccess = 'none' | 'signedIn' | 'endpoint' | 'compute';
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: RouteAccess;
+    /** The token is looked up, whatever is remembered of it: the route hands out what outlives the token. */
+    looksTokenUp?: boolean;
   }
   interface FastifyRequest {
     caller: Caller | null;
@@ -55,7 +57,8 @@ async function authenticate(
       'this route needs an access token in the Authorization header',
     );
   }
-  const caller = await signIn.callerOf(token).catch((error: unknown) => {
+  const freshness = request.routeOptions.config.looksTokenUp === true ? 'now' : 'remembered';
+  const caller = await signIn.callerOf(token, freshness).catch((error: unknown) => {
     if (error instanceof HubError && error.httpStatus === 503) {
       reply.raw.setHeader('retry-after', RETRY_AFTER_S);
     }

@@ -3,6 +3,9 @@
  *
  * They wait for the endpoint again, as if nobody had received them, and are published again. A request may be repeated: under one
  * lease epoch a task is given back once, so that a late repetition does not take it from whoever holds the endpoint by then.
+ *
+ * News from before may come after it: that the first publish was confirmed (task-rows.ts), that the task was received
+ * (heartbeat-store.ts). Neither may make it look as if it were on its way.
  */
 import { sql } from 'kysely';
 import type { Kysely } from 'kysely';

@@ -111,6 +111,8 @@ async function storeSteps(
       -- Not "is null": on a table that just grew the planner would read the whole index of open tasks.
       where coalesce(t.completed_at, 'infinity') = 'infinity'
         and coalesce(array_position(${[...PROGRESS_STATES]}::text[], t.state), 1) < i.rank
+        -- One that was given back and waits for being published again: what is said of it is from before.
+        and (t.published_at is not null or t.handed_back_epoch is null)
       order by t.id for update of t
     )
     update tasks t set

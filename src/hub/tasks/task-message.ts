@@ -30,6 +30,8 @@ export interface PublishableTask {
   readonly options: TaskOptions | null;
   /** When the database says it was submitted. */
   readonly createdAt: Date;
+  /** Under which lease epoch an agent gave it back last, if ever. */
+  readonly handedBackEpoch?: number;
 }
 
 /** Body of the message: the function's packed buffer and those of args and kwargs are put together as text. */

@@ -41,7 +41,7 @@ export interface TaskPublisherOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /** Notes in the database that these were confirmed. */
-  readonly markPublished: (ids: readonly string[]) => Promise<void>;
+  readonly markPublished: (tasks: readonly PublishableTask[]) => Promise<void>;
   /**
    * Reads tasks that nobody published, oldest first, and hands them over page by page; `relay` settles when a page is
    * done. `since`: tasks of this process's own, however young.
@@ -78,6 +78,8 @@ export class TaskPublisher {
   readonly #confirmed: Held[] = [];
   #marking: Promise<void> | undefined;
   #relaying: Promise<void> | undefined;
+  /** Marked since the relay asked for the page that it reads, which may still show them as unpublished (P3). */
+  readonly #markedMeanwhile = new Set<string>();
   /** Creation time of the oldest task that this process has left in the database. */
   #spilledSince: Date | undefined;
   readonly #repairedAtMs = new Map<string, number>();
@@ -137,6 +139,7 @@ export class TaskPublisher {
     }
     this.#relaying ??= this.#relay().finally(() => {
       this.#relaying = undefined;
+      this.#markedMeanwhile.clear();
     });
     detach(this.#logger, 'relaying unpublished tasks', this.#relaying);
   }
@@ -297,9 +300,12 @@ export class TaskPublisher {
     for (let attempt = 0; this.#confirmed.length > 0;) {
       const batch = this.#confirmed.splice(0, MARK_TASKS_MAX);
       try {
-        await this.#options.markPublished(batch.map(({ task }) => task.id));
+        await this.#options.markPublished(batch.map(({ task }) => task));
         attempt = 0;
         for (const held of batch) {
+          if (this.#relaying !== undefined) {
+            this.#markedMeanwhile.add(held.task.id);
+          }
           this.#release(held, 'marked');
         }
       } catch (error) {
@@ -348,6 +354,7 @@ export class TaskPublisher {
     for (let attempt = 0; ; attempt = Math.min(attempt + 1, RELAY_ATTEMPT_MAX)) {
       const since = this.#spilledSince;
       this.#spilledSince = undefined;
+      this.#markedMeanwhile.clear();
       try {
         const outcome = await this.#options.relay(
           since,
@@ -371,7 +378,7 @@ export class TaskPublisher {
 
   async #publishPage(tasks: readonly PublishableTask[]): Promise<'continue' | 'stop'> {
     const released = tasks
-      .filter(({ id }) => !this.#held.has(id))
+      .filter(({ id }) => !this.#held.has(id) && !this.#markedMeanwhile.has(id))
       .map(async (task) => {
         await new Promise<void>((resolve) => {
           this.#hold(task, resolve);
@@ -389,6 +396,7 @@ export class TaskPublisher {
       this.#pump();
     }
     await Promise.all(released);
+    this.#markedMeanwhile.clear();
     return this.#publisher === undefined || this.#stopped.signal.aborted ? 'stop' : 'continue';
   }
 

@@ -96,6 +96,7 @@ async function withCode(
             payload: row.payload,
             options: row.options,
             createdAt: row.created_at,
+            ...(row.handed_back_epoch !== null && { handedBackEpoch: row.handed_back_epoch }),
           },
         ];
   });

@@ -12,13 +12,36 @@ import type { HubDatabase } from '../db/schema.ts';
 
 type Database = Kysely<HubDatabase>;
 
-/** Notes that the broker confirmed these tasks. */
-export async function markPublished(db: Database, ids: readonly string[]): Promise<void> {
-  await sql`
-    with held as (
-      select id from tasks where id = any(${ids}::uuid[]) and published_at is null order by id for update
-    )
-    update tasks set published_at = now() from held where tasks.id = held.id`.execute(db);
+/** Epochs count from 0. */
+const NEVER_HANDED_BACK = -1;
+
+/** A task as it was handed to the broker. */
+export interface PublishedTask {
+  readonly id: string;
+  /** Under which lease epoch it had been given back by then, if ever. */
+  readonly handedBackEpoch?: number;
+}
+
+/**
+ * Notes that the broker confirmed these tasks. One that an agent has received and given back meanwhile waits for being published again:
+ * what was confirmed is no longer on any queue.
+ */
+export async function markPublished(db: Database, tasks: readonly PublishedTask[]): Promise<void> {
+  const idsByEpoch = new Map<number, string[]>();
+  for (const { id, handedBackEpoch = NEVER_HANDED_BACK } of tasks) {
+    const ids = idsByEpoch.get(handedBackEpoch) ?? [];
+    idsByEpoch.set(handedBackEpoch, ids);
+    ids.push(id);
+  }
+  for (const [epoch, ids] of idsByEpoch) {
+    await sql`
+      with held as (
+        select id from tasks where id = any(${ids}::uuid[]) and published_at is null
+          and coalesce(handed_back_epoch, ${NEVER_HANDED_BACK}) = ${epoch}
+        order by id for update
+      )
+      update tasks set published_at = now() from held where tasks.id = held.id`.execute(db);
+  }
 }
 
 /** Notes that the results of these tasks are on their groups' queues. */
@@ -76,6 +99,7 @@ export interface UnpublishedRow {
   readonly function_id: string;
   readonly payload: string;
   readonly options: Record<string, unknown> | null;
+  readonly handed_back_epoch: number | null;
   readonly created_at: Date;
   readonly created_at_text: string;
 }
@@ -113,7 +137,7 @@ export async function unpublishedTasks(
     ), sized as (
       select id, sum(bytes) over (order by created_at, id) - bytes as bytes_before from page
     )
-    select t.id, t.endpoint_id, e.queue_suffix, t.function_id, t.payload, t.options, t.created_at,
+    select t.id, t.endpoint_id, e.queue_suffix, t.function_id, t.payload, t.options, t.handed_back_epoch, t.created_at,
       t.created_at::text as created_at_text
     from sized s join tasks t on t.id = s.id join endpoints e on e.id = t.endpoint_id
     where s.bytes_before < ${page.bytes}

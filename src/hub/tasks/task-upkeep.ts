@@ -40,8 +40,8 @@ export interface TaskUpkeepOptions {
   readonly lostAfterMs: number;
   /** Since when heartbeats arrive; undefined while they do not. */
   readonly consumingSinceMs: () => number | undefined;
-  /** Takes the rights of a deleted client at the broker away. */
-  readonly revokeClient: (clientId: string) => Promise<void>;
+  /** Ends the credentials of an identity at the broker that count no more, and with `sessions` those of its endpoints. */
+  readonly revoke: (identityId: string, sessions: boolean) => Promise<void>;
   readonly revokeEpoch: (endpointId: string, epoch: number) => Promise<void>;
   /** Whether results can be streamed now. */
   readonly isOnline: () => boolean;
@@ -78,8 +78,8 @@ export class TaskUpkeep {
     this.#every(DELETED_SWEEP_MS, 'failing tasks of deleted endpoints', async () => {
       await this.failTasksOfDeleted();
     });
-    this.#every(REVOKE_SWEEP_MS, 'revoking deleted clients', async () => {
-      await this.revokeDeletedClients();
+    this.#every(REVOKE_SWEEP_MS, 'ending credentials at the broker', async () => {
+      await this.endBrokerRights();
     });
     this.#every(GIVE_UP_SWEEP_MS, 'giving up lost tasks', async () => {
       await this.giveUp();
@@ -134,13 +134,31 @@ export class TaskUpkeep {
     }
   }
 
-  /** Cuts the endpoints of deleted clients off from the broker, and those who read their results. */
-  async revokeDeletedClients(): Promise<void> {
-    const { db, revokeClient } = this.#options;
-    for (const { id } of await db.selectFrom('revoked_clients').select('id').execute()) {
-      await revokeClient(id);
-      await db.deleteFrom('revoked_clients').where('id', '=', id).execute();
-      this.#logger.info({ clientId: id }, 'revoked the rights of a deleted client at the broker');
+  /** Ends at the broker what was ended in the database, one identity after the other. */
+  async endBrokerRights(): Promise<void> {
+    const { db, revoke } = this.#options;
+    let isDone = false;
+    while (!isDone && !this.#isStopped) {
+      // Held until it is done: what is to end meanwhile is noted afterwards, and not lost with this row.
+      isDone = await db.transaction().execute(async (transaction) => {
+        const row = await transaction
+          .selectFrom('revoked_clients')
+          .select(['id', 'sessions'])
+          .limit(1)
+          .forUpdate()
+          .skipLocked()
+          .executeTakeFirst();
+        if (row === undefined) {
+          return true;
+        }
+        await revoke(row.id, row.sessions);
+        await transaction.deleteFrom('revoked_clients').where('id', '=', row.id).execute();
+        this.#logger.info(
+          { identityId: row.id, sessions: row.sessions },
+          'ended credentials at the broker',
+        );
+        return false;
+      });
     }
   }
 

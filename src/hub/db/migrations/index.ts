@@ -7,6 +7,7 @@ import { up as taskFate } from './0003-task-fate.ts';
 import { up as people } from './0004-people.ts';
 import { up as groupsAndSharing } from './0005-groups-and-sharing.ts';
 import { up as blobs } from './0007-blobs.ts';
+import { up as brokerEpochs } from './0008-broker-epochs.ts';
 
 /** Migrations in order. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -16,4 +17,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0004-people': { up: people },
   '0005-groups-and-sharing': { up: groupsAndSharing },
   '0007-blobs': { up: blobs },
+  '0008-broker-epochs': { up: brokerEpochs },
 };

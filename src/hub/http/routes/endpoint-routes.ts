@@ -27,6 +27,8 @@ interface IdRoute {
 type IdRequest = FastifyRequest<IdRoute>;
 
 const config = { access: 'endpoint' } as const;
+/** Registering yields credentials at the broker. */
+const registering = { ...config, looksTokenUp: true } as const;
 const tags = ['endpoints'];
 const ID = 'the endpoint id';
 /** The SDK's documented answer to a deletion; nobody reads the number. */
@@ -124,12 +126,12 @@ function addRegistrationRoutes(app: FastifyInstance, context: RouteContext): voi
   const response = answers(Responses.endpointRegistered);
   app.post<{ Body: EndpointBody }>(
     '/v3/endpoints',
-    { config, schema: { tags, body: EndpointBody, response } },
+    { config: registering, schema: { tags, body: EndpointBody, response } },
     async (request) => await register(context, callerOf(request).id, { kind: 'new' }, request.body),
   );
   app.post<{ Body: EndpointBodyV2 }>(
     '/v2/endpoints',
-    { config, schema: { tags, body: EndpointBodyV2, response } },
+    { config: registering, schema: { tags, body: EndpointBodyV2, response } },
     async (request) => {
       const { endpoint_uuid: chosen } = request.body;
       return await register(
@@ -145,7 +147,7 @@ function addRegistrationRoutes(app: FastifyInstance, context: RouteContext): voi
   app.put<IdRoute & { Body: EndpointUpdateBody }>(
     '/v3/endpoints/:id',
     {
-      config,
+      config: registering,
       schema: {
         tags,
         params: IdParams,

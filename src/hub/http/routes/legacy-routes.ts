@@ -44,17 +44,9 @@ function addWhitelistRoutes(app: FastifyInstance, { endpoints }: RouteContext): 
       const id = pathId(request, ID);
       const caller = callerOf(request);
       const added = request.body.func.map((spelt) => requireUuid(spelt, 'body/func'));
-      const { allowed_functions: allowed } = await endpoints.owned(caller, id);
-      const allowedFunctions = [...new Set([...(allowed ?? []), ...added])];
-      if (allowedFunctions.length > ALLOWED_FUNCTIONS_MAX) {
-        throw new HubError(
-          422,
-          'SEMANTICALLY_INVALID',
-          `Endpoint ${id} would allow ${allowedFunctions.length} functions, and ${ALLOWED_FUNCTIONS_MAX} is the most; remove some first`,
-        );
-      }
-      await endpoints.change(caller, id, { allowedFunctions });
-      return { status: 'success', result: allowedFunctions };
+      const countMax = ALLOWED_FUNCTIONS_MAX;
+      const allowed = await endpoints.changeAllowedFunctions(caller, id, { added, countMax });
+      return { status: 'success', result: allowed };
     },
   );
   app.delete<{ Params: WhitelistEntryParams }>(
@@ -64,17 +56,13 @@ function addWhitelistRoutes(app: FastifyInstance, { endpoints }: RouteContext): 
       const id = pathId(request, ID);
       const caller = callerOf(request);
       const removed = requireUuid(request.params.functionId, 'the function id');
-      const { allowed_functions: allowed } = await endpoints.owned(caller, id);
-      if (allowed?.includes(removed) !== true) {
+      if ((await endpoints.changeAllowedFunctions(caller, id, { removed })) === undefined) {
         throw new HubError(
           404,
           'FUNCTION_NOT_FOUND',
           `Function ${removed} is not among those that endpoint ${id} allows`,
         );
       }
-      // The last one gone, none is allowed: an endpoint that was restricted does not open by itself.
-      const allowedFunctions = allowed.filter((one) => one !== removed);
-      await endpoints.change(caller, id, { allowedFunctions });
       return { status: 'success', result: removed };
     },
   );

@@ -12,7 +12,7 @@ import type { App } from '../../auth/apps.ts';
 import { isCodeChallenge } from '../../auth/authorization-codes.ts';
 import type { AuthorizationRequest } from '../../auth/authorization-codes.ts';
 import { OAuthError } from '../../auth/oauth-error.ts';
-import type { Person } from '../../auth/people.ts';
+import type { AuthenticatedPerson } from '../../auth/people.ts';
 import { grantedScopes } from '../../auth/person-logins.ts';
 import { purposesOf } from '../../auth/scopes.ts';
 import type { SignIn } from '../../auth/sign-in.ts';
@@ -186,8 +186,14 @@ async function answerConsent(
   if ('problem' in attempt) {
     return await showConsent(reply, asked, fields, attempt);
   }
-  const code = await signIn.codes.issue(asked.request, attempt.person.id);
-  return await sendBack(reply, asked.back, code);
+  const { person } = attempt;
+  const code = await signIn.people.whileWelcome(
+    person,
+    async (transaction) => await signIn.codes.issue(asked.request, person.id, transaction),
+  );
+  return code === undefined
+    ? await showConsent(reply, asked, fields, NOT_LET_IN)
+    : await sendBack(reply, asked.back, code);
 }
 
 function showCode(reply: FastifyReply, fields: Fields): FastifyReply {
@@ -255,9 +261,23 @@ async function answerDevice(
     });
   }
   const isAllowed = fields['decision'] === 'allow';
-  const decision = isAllowed ? { personId: attempt.person.id } : 'denied';
-  if (!(await signIn.devices.decide(userCode, decision))) {
-    return await showDevice(signIn, reply, userCode);
+  const { person } = attempt;
+  const isDecided = await signIn.people.whileWelcome(
+    person,
+    async (transaction) =>
+      await signIn.devices.decide(
+        userCode,
+        isAllowed ? { personId: person.id } : 'denied',
+        transaction,
+      ),
+  );
+  if (isDecided !== true) {
+    return await showDevice(
+      signIn,
+      reply,
+      userCode,
+      isDecided === undefined ? { ...NOT_LET_IN, username: person.username } : undefined,
+    );
   }
   return await sendPage(reply, {
     title: isAllowed ? 'The terminal is signed in' : 'The terminal was refused',
@@ -265,7 +285,14 @@ async function answerDevice(
   });
 }
 
-type Attempt = { readonly person: Person } | { readonly problem: string; readonly status: number };
+const NOT_LET_IN = {
+  problem:
+    'This username and password do not let anybody in. Check both; whoever runs this hub can give a new password.',
+  status: 403,
+};
+
+type Attempt =
+  { readonly person: AuthenticatedPerson } | { readonly problem: string; readonly status: number };
 
 async function authenticatePerson(
   { people, throttle }: SignIn,
@@ -282,11 +309,7 @@ async function authenticatePerson(
   throttle.attempted(username, request.ip);
   const person = await people.authenticate(username, fields['password'] ?? '');
   if (person === undefined) {
-    return {
-      problem:
-        'This username and password do not let anybody in. Check both; whoever runs this hub can give a new password.',
-      status: 403,
-    };
+    return NOT_LET_IN;
   }
   throttle.succeeded(username, request.ip);
   return { person };

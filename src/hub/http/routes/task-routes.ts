@@ -321,7 +321,10 @@ function addTaskReadingRoutes(app: FastifyInstance, context: RouteContext): void
   );
   app.get(
     '/v2/get_amqp_result_connection_url',
-    { schema: { tags, response: answers(Responses.resultConnection) } },
+    {
+      config: { looksTokenUp: true },
+      schema: { tags, response: answers(Responses.resultConnection) },
+    },
     async (request) => await context.topology.resultConnection(callerOf(request).id),
   );
 }

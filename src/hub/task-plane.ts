@@ -1,10 +1,10 @@
 /**
- * The data plane of the hub: topology, task service, and the two connections to the broker behind them.
+ * The data plane of the hub: topology, task service, and what moves between the database and the broker
+ * (broker/broker-sessions.ts has the connections).
  *
  *   consuming    results, heartbeats ─▶ database
  *   publishing   tasks ─▶ endpoints, results ─▶ task groups
  *
- * Two connections, because a broker under alarm stops reading from those that publish, and must not stall the acks.
  * Nothing is kept in memory that the database or the broker does not have too: any number of processes may run this.
  */
 import { setMaxListeners } from 'node:events';
@@ -20,11 +20,8 @@ import { detach } from '../base/logger.ts';
 import type { Logger } from '../base/logger.ts';
 import type { EndpointCommandMessage } from '../protocol/endpoint-commands.ts';
 import { LOST_AFTER_MS, TASK_TTL_MS } from '../protocol/limits.ts';
-import { dialAmqp } from '../transport/amqp/connection.ts';
-import type { AmqpConnection } from '../transport/amqp/connection.ts';
-import type { AmqpConsumer } from '../transport/amqp/consumer.ts';
-import { AmqpSession } from '../transport/amqp/session.ts';
-import type { SessionState } from '../transport/amqp/session.ts';
+import { BrokerSessions } from './broker/broker-sessions.ts';
+import type { BrokerSessionsHealth } from './broker/broker-sessions.ts';
 import { parseBrokerLocation } from './broker/connection-url.ts';
 import { ManagementClient } from './broker/management-client.ts';
 import { taskQueueName } from './broker/topology-table.ts';
@@ -68,11 +65,7 @@ export interface TaskPlaneOptions {
 }
 
 /** How the data plane is. */
-export interface TaskPlaneHealth {
-  readonly consuming: SessionState;
-  readonly publishing: SessionState;
-  /** Why the broker takes nothing at present, such as "low on disk". */
-  readonly blocked: string | undefined;
+export interface TaskPlaneHealth extends BrokerSessionsHealth {
   /** Tasks that are being published. */
   readonly tasksHeld: number;
   /** Results that are being stored or streamed. */
@@ -96,7 +89,6 @@ export interface TaskPlane {
 
 const START_TIMEOUT_MS = 60_000;
 const START_RETRY = { baseMs: 100, maxMs: 1_000 };
-const REDIAL = { baseMs: 100, maxMs: 2_000 };
 const DRAIN_MS_MAX = 5_000;
 /** Within which the broker has put back what an ended connection held. */
 const REQUEUE_MS = 1_000;
@@ -117,12 +109,7 @@ class RabbitTaskPlane implements TaskPlane {
   readonly #results: ResultIntake;
   readonly #heartbeats: HeartbeatIntake;
   readonly #upkeep: TaskUpkeep;
-  readonly #consuming: AmqpSession;
-  readonly #publishing: AmqpSession;
-  #consumers: readonly AmqpConsumer[] = [];
-  #blocked: string | undefined;
-  #isTopologyFresh = false;
-  #publishingConnection: AmqpConnection | undefined;
+  readonly #sessions: BrokerSessions;
   readonly #stopping = new AbortController();
   #stopped: Promise<void> | undefined;
 
@@ -160,8 +147,8 @@ class RabbitTaskPlane implements TaskPlane {
     this.#publisher = new TaskPublisher({
       clock,
       logger,
-      markPublished: async (ids) => {
-        await markPublished(db, ids);
+      markPublished: async (tasks) => {
+        await markPublished(db, tasks);
       },
       relay: async (since, publishPage) => await relayUnpublished(db, since, publishPage),
       repairEndpoint: async (endpointId) => {
@@ -212,13 +199,13 @@ class RabbitTaskPlane implements TaskPlane {
       retentionMs,
       taskTtlMs: options.taskTtlMs ?? TASK_TTL_MS,
       lostAfterMs: options.lostAfterMs ?? LOST_AFTER_MS,
-      isOnline: () => this.#publishing.state.phase === 'online',
+      isOnline: () => this.#sessions.health().publishing.phase === 'online',
       consumingSinceMs: () => {
-        const { state } = this.#consuming;
-        return state.phase === 'online' ? state.since : undefined;
+        const { consuming } = this.#sessions.health();
+        return consuming.phase === 'online' ? consuming.since : undefined;
       },
-      revokeClient: async (clientId) => {
-        await this.#revokeClient(clientId);
+      revoke: async (identityId, sessions) => {
+        await this.#revoke(identityId, sessions);
       },
       revokeEpoch: async (endpointId, epoch) => {
         await this.topology.revokeEpoch(endpointId, epoch);
@@ -227,14 +214,15 @@ class RabbitTaskPlane implements TaskPlane {
         await this.#stream.publish(result);
       },
     });
-    this.#consuming = this.#session(
-      'hub-consuming',
-      async (connection) => await this.#setUpConsuming(connection),
-    );
-    this.#publishing = this.#session(
-      'hub-publishing',
-      async (connection) => await this.#setUpPublishing(connection),
-    );
+    this.#sessions = new BrokerSessions({
+      amqpUrl: options.amqpUrl,
+      ...(options.ca !== undefined && { ca: options.ca }),
+      topology: this.topology,
+      consumers: [this.#results, this.#heartbeats],
+      publishers: [this.#publisher, this.#stream],
+      clock,
+      logger,
+    });
   }
 
   async start(): Promise<void> {
@@ -251,7 +239,7 @@ class RabbitTaskPlane implements TaskPlane {
         () =>
           new UnavailableError(
             'BROKER_UNREACHABLE',
-            `the broker was not ready within ${limitMs / 1000} s: ${this.#offlineReason() ?? lastFailure}. ` +
+            `the broker was not ready within ${limitMs / 1000} s: ${this.#sessions.offlineReason ?? lastFailure}. ` +
               'Start RabbitMQ with its management plugin, or set OUTPOST_AMQP_URL and OUTPOST_AMQP_MANAGEMENT_URL to one that runs.',
           ),
       );
@@ -276,7 +264,7 @@ class RabbitTaskPlane implements TaskPlane {
   }
 
   async sendCommand(queue: string, message: EndpointCommandMessage): Promise<boolean> {
-    const connection = this.#publishingConnection;
+    const connection = this.#sessions.publishingConnection;
     if (connection === undefined) {
       throw new UnavailableError('BROKER_UNREACHABLE', 'the hub has lost its broker; try again');
     }
@@ -285,9 +273,7 @@ class RabbitTaskPlane implements TaskPlane {
 
   health(): TaskPlaneHealth {
     return {
-      consuming: this.#consuming.state,
-      publishing: this.#publishing.state,
-      blocked: this.#blocked,
+      ...this.#sessions.health(),
       tasksHeld: this.#publisher.heldCount,
       resultsHeld: this.#results.heldCount,
     };
@@ -307,91 +293,7 @@ class RabbitTaskPlane implements TaskPlane {
         await sleep(this.#clock, backoffDelayMs(attempt, START_RETRY), this.#stopping.signal);
       }
     }
-    this.#isTopologyFresh = true;
-    const online = [this.#consuming, this.#publishing].map(async (session) => {
-      session.start();
-      while (session.state.phase !== 'online') {
-        await sleep(this.#clock, 10, this.#stopping.signal);
-      }
-    });
-    await Promise.all(online);
-  }
-
-  #offlineReason(): string | undefined {
-    return [this.#consuming.state, this.#publishing.state]
-      .flatMap((state) => (state.phase === 'offline' ? [state.reason] : []))
-      .at(0);
-  }
-
-  #session(
-    name: string,
-    setUp: (connection: AmqpConnection) => Promise<{ broken: Promise<{ reason: string }> }>,
-  ): AmqpSession {
-    const { amqpUrl, ca } = this.#options;
-    return new AmqpSession({
-      clock: this.#clock,
-      logger: this.#logger,
-      name,
-      dial: async ({ signal }) =>
-        await dialAmqp({
-          url: amqpUrl,
-          connectionName: `outpost ${name}`,
-          signal,
-          ...(ca !== undefined && { ca }),
-        }),
-      setUp,
-      // A handful of hubs do not storm a broker that comes back, and everybody waits for them.
-      backoff: REDIAL,
-    });
-  }
-
-  async #setUpConsuming(
-    connection: AmqpConnection,
-  ): Promise<{ broken: Promise<{ reason: string }> }> {
-    await this.#refreshTopology();
-    const consumers = [
-      await this.#results.consume(connection),
-      await this.#heartbeats.consume(connection),
-    ];
-    this.#consumers = consumers;
-    return { broken: firstOf(consumers.map(async (consumer) => await consumer.ended)) };
-  }
-
-  /** After a loss another broker may have come up, or the same one without its data. */
-  async #refreshTopology(): Promise<void> {
-    if (this.#isTopologyFresh) {
-      this.#isTopologyFresh = false;
-      return;
-    }
-    this.topology.forget();
-    try {
-      await this.topology.declareHub();
-    } catch (error) {
-      // Not needed when nothing was lost; if something was, consuming fails next and says so.
-      this.#logger.warn({ err: error }, 'cannot declare the topology again');
-    }
-  }
-
-  async #setUpPublishing(
-    connection: AmqpConnection,
-  ): Promise<{ broken: Promise<{ reason: string }> }> {
-    const tasks = await connection.openPublisher();
-    const results = await connection.openPublisher();
-    this.#blocked = undefined;
-    connection.onBlocked((isBlocked, reason) => {
-      this.#blocked = isBlocked ? reason : undefined;
-      this.#logger.warn({ isBlocked, reason }, 'the broker changed its mind about taking messages');
-    });
-    this.#publishingConnection = connection;
-    this.#publisher.online(tasks);
-    this.#stream.online(results);
-    const broken = firstOf([tasks.closed, results.closed]).then((end) => {
-      this.#publishingConnection = undefined;
-      this.#publisher.offline();
-      this.#stream.offline();
-      return end;
-    });
-    return { broken };
+    await this.#sessions.start(this.#stopping.signal);
   }
 
   /** The former holder's deliveries go back to the queue when its connection ends, which takes a moment. */
@@ -401,7 +303,7 @@ class RabbitTaskPlane implements TaskPlane {
     } catch {
       return; // Stopping.
     }
-    const { messageCount } = (await this.#publishingConnection?.withChannel(
+    const { messageCount } = (await this.#sessions.publishingConnection?.withChannel(
       async (channel) => await channel.checkQueue(taskQueueName(endpoint)),
     )) ?? { messageCount: undefined };
     if (messageCount === 0) {
@@ -420,7 +322,15 @@ class RabbitTaskPlane implements TaskPlane {
     }
   }
 
-  async #revokeClient(ownerId: string): Promise<void> {
+  /** Takes from an identity what it holds at the broker and must not any more. */
+  async #revoke(ownerId: string, sessions: boolean): Promise<void> {
+    if (sessions) {
+      await this.#revokeEndpointsOf(ownerId);
+    }
+    await this.topology.revokePerson(ownerId);
+  }
+
+  async #revokeEndpointsOf(ownerId: string): Promise<void> {
     const endpoints = await this.#options.db
       .updateTable('endpoints')
       .set({ active: false, lease_expires_at: null })
@@ -431,7 +341,6 @@ class RabbitTaskPlane implements TaskPlane {
     for (const { id } of endpoints) {
       await this.topology.revokeEndpoint(id);
     }
-    await this.topology.revokePerson(ownerId);
   }
 
   async #repair(endpointId: string): Promise<void> {
@@ -453,7 +362,7 @@ class RabbitTaskPlane implements TaskPlane {
     const upkeep = this.#upkeep.stop();
     await this.#bounded(this.#drain());
     this.#stream.stop();
-    await Promise.all([this.#consuming.stop(), this.#publishing.stop()]);
+    await this.#sessions.stop();
     // What was in flight has been rejected with its channels; statements that run come to their end.
     await this.#bounded(
       Promise.all([upkeep, this.#publisher.stop(), this.#results.stop(), this.#heartbeats.stop()]),
@@ -475,22 +384,7 @@ class RabbitTaskPlane implements TaskPlane {
   }
 
   async #drain(): Promise<void> {
-    await Promise.all(
-      this.#consumers.map(async (consumer) => {
-        await consumer.cancel();
-      }),
-    );
+    await this.#sessions.cancelConsumers();
     await Promise.all([this.#results.drain(), this.#publisher.stop()]);
   }
-}
-
-/** The first end of several, none of which rejects. */
-async function firstOf(
-  ends: readonly Promise<{ readonly reason: string }>[],
-): Promise<{ reason: string }> {
-  return await new Promise((resolve, reject) => {
-    for (const end of ends) {
-      end.then(resolve, reject);
-    }
-  });
 }
