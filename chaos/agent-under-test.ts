@@ -17,8 +17,8 @@ import type { HttpGate } from './http-gate.ts';
 import type { Site } from './site.ts';
 
 const NAME = 'target';
-const ONLINE_MS = 60_000;
-const STOP_MS = 30_000;
+const ONLINE_MS = 120_000;
+const STOP_MS = 60_000;
 
 /** What a scenario may say about the agent's surroundings. */
 export interface AgentSetting {

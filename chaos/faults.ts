@@ -80,7 +80,7 @@ export const blockBroker: Fault = async (scene) => {
     `Limit = vm_memory_monitor:get_vm_memory_high_watermark(),
      vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1}), Begun = ${NOW},
      timer:sleep(${BLOCKED_MS}),
-     vm_memory_monitor:set_vm_memory_high_watermark(Limit), [Begun, ${NOW}].`,
+     vm_memory_monitor:set_vm_memory_high_watermark(Limit), [Begun, ${NOW}]`,
   );
   const [begunAt, endedAt] = JSON.parse(times) as [number, number];
   scene.fault('broker-blocked', begunAt);
@@ -126,7 +126,7 @@ export const closeChannels: Fault = async (scene) => {
     `[${NOW}, length([Connection ! {channel_exit, Number, rabbit_misc:amqp_error(precondition_failed, "chaos", [], none)}
       || [{pid, Connection}, {user, User}] <- rabbit_networking:connection_info_all([pid, user]),
          binary:match(User, <<"ep.${scene.endpointId}">>) =/= nomatch,
-         Number <- [1, 2]])].`,
+         Number <- [1, 2]])]`,
   );
   const [at, count] = JSON.parse(said) as [number, number];
   scene.fault('channel-closed', at);
@@ -147,7 +147,7 @@ export const cancelConsumer: Fault = async (scene) => {
   const queue = await taskQueue(scene);
   const at = await evaluate(
     scene.site.broker,
-    `{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"${queue}">>)), exit(amqqueue:get_pid(Q), kill), ${NOW}.`,
+    `{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"${queue}">>)), exit(amqqueue:get_pid(Q), kill), ${NOW}`,
   );
   scene.fault('consumer-cancelled', Number(at));
   scene.lifted('consumer-cancelled', Number(at));

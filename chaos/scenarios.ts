@@ -30,8 +30,8 @@ const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
 const FAKETIME_LIBRARIES = [FAKETIME, FAKETIME.replace('x86_64', 'aarch64')];
 const TMPFS_MIB = 48;
 const EXIT_ALREADY_RUNNING = 73;
-const SECOND_START_MS = 30_000;
-const FENCED_END_MS = 15_000;
+const SECOND_START_MS = 90_000;
+const FENCED_END_MS = 60_000;
 
 /** Applies a fault when a share of the tasks has ended. */
 function when(share: number, fault: Fault): (scene: Scene) => Promise<void> {

@@ -16,7 +16,7 @@ import type { Site } from './site.ts';
 import { RELEASE_FILE } from './workload-plan.ts';
 
 const LOOK_EVERY_MS = 20;
-const PROGRESS_LIMIT_MS = 60_000;
+const PROGRESS_LIMIT_MS = 180_000;
 
 /** One way to attack. */
 export interface Scenario {

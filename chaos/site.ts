@@ -14,13 +14,13 @@ import { promisify } from 'node:util';
 
 import { UnavailableError } from '../src/base/errors.ts';
 import { eventually } from '../test/support/eventually.ts';
-import { freePort } from '../test/support/stack.ts';
+import { freePort } from '../test/support/free-port.ts';
 import { Child } from './child.ts';
 import { Server } from './servers.ts';
 
 const CLI = fileURLToPath(new URL('../src/cli/', import.meta.url));
 const HUB_START_MS = 90_000;
-const HUB_STOP_MS = 20_000;
+const HUB_STOP_MS = 60_000;
 const run = promisify(execFile);
 
 /** The shared part of a run. */

@@ -10,7 +10,7 @@ import { errorCode } from '../src/base/errors.ts';
 
 const LISTEN = '0A';
 /** A process that was killed needs a moment to be gone. */
-const SETTLE_MS = 2_000;
+const SETTLE_MS = 20_000;
 const LOOK_EVERY_MS = 50;
 
 /** Survivors in words; waits a moment for what is on its way out. */

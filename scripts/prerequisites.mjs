@@ -26,6 +26,7 @@ const POLICY = '/usr/sbin/policy-rc.d';
 /** Services that the packages bring and would start. */
 const SERVICES = {
   cron: ['cron.service'],
+  supervisor: ['supervisor.service'],
   'rabbitmq-server': ['rabbitmq-server.service', 'epmd.service', 'epmd.socket'],
   postgresql: ['postgresql.service'],
 };
@@ -108,6 +109,15 @@ const REQUIREMENTS = [
     present: () => onPath('crontab') !== undefined,
   },
   {
+    // For tests of the recipe for it in docs/systemd.md.
+    name: 'supervisor',
+    title: 'supervisord',
+    packages: ['supervisor'],
+    instead: undefined,
+    optional: true,
+    present: () => onPath('supervisord') !== undefined,
+  },
+  {
     // For tests of execution environments: a root of its own for an interpreter.
     name: 'bubblewrap',
     title: 'bubblewrap',
@@ -115,6 +125,16 @@ const REQUIREMENTS = [
     instead: undefined,
     optional: true,
     present: () => onPath('bwrap') !== undefined,
+  },
+  {
+    // For tests of execution environments: modules as a site has them, by this or by Lmod.
+    name: 'modules',
+    title: 'Environment Modules',
+    packages: ['environment-modules'],
+    instead: undefined,
+    optional: true,
+    present: () =>
+      spawnSync('bash', ['-lc', 'command -v module'], { stdio: 'ignore' }).status === 0,
   },
   {
     // One chaos scenario needs it and says so itself when it is not there.

@@ -6,8 +6,14 @@
 const { writeFileSync } = require('node:fs');
 const Mocha = require('mocha');
 
-const { EVENT_TEST_PASS, EVENT_TEST_FAIL, EVENT_TEST_PENDING, EVENT_TEST_BEGIN, EVENT_RUN_END } =
-  Mocha.Runner.constants;
+const {
+  EVENT_RUN_BEGIN,
+  EVENT_TEST_PASS,
+  EVENT_TEST_FAIL,
+  EVENT_TEST_PENDING,
+  EVENT_TEST_BEGIN,
+  EVENT_RUN_END,
+} = Mocha.Runner.constants;
 
 module.exports = class SuiteReporter extends Mocha.reporters.Spec {
   constructor(runner, options) {
@@ -18,12 +24,19 @@ module.exports = class SuiteReporter extends Mocha.reporters.Spec {
       failed: 0,
       skipped: 0,
       failures: [],
+      files: [],
       running: undefined,
       ended: false,
     };
     const write = () => {
       writeFileSync(output, JSON.stringify(summary));
     };
+    runner.on(EVENT_RUN_BEGIN, () => {
+      const files = new Set();
+      runner.suite.eachTest(({ file }) => files.add(file));
+      summary.files = [...files];
+      write();
+    });
     runner.on(EVENT_TEST_BEGIN, (test) => {
       summary.running = test.fullTitle();
       write();

@@ -154,8 +154,8 @@ async function prepare(suites) {
     ...(needs.some(({ services }) => services) ? ['broker', 'database'] : []),
     ...(needs.some(({ services, name }) => services || name === 'python') ? ['python'] : []),
     ...(suites.includes('chaos') ? ['faketime'] : []),
-    ...(suites.includes('component') ? ['bubblewrap'] : []),
-    ...(suites.includes('integration') ? ['systemd', 'cron'] : []),
+    ...(suites.includes('component') ? ['bubblewrap', 'modules'] : []),
+    ...(suites.includes('integration') ? ['systemd', 'cron', 'supervisor'] : []),
   ];
   const missing = await ensurePrerequisites({ wanted });
   const blocked = {};
@@ -179,8 +179,7 @@ function proofsTally(results) {
     : failedTally('proofs', `docs/seeds.md names tests as proofs:\n${missing.join('\n')}`);
 }
 
-async function main() {
-  const begun = performance.now();
+async function main(begun) {
   const { chosen, specs, mochaArgs } = parseArguments(process.argv.slice(2));
   let suites = chosen.filter((name) => name !== 'checks');
   const results = [];
@@ -244,4 +243,9 @@ async function main() {
   report(results, begun);
 }
 
-await main();
+const begun = performance.now();
+try {
+  await main(begun);
+} catch (error) {
+  report([failedTally('npm test', error.stack ?? String(error))], begun);
+}

@@ -6,15 +6,17 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { eventually } from '../support/eventually.ts';
 import { FakeHub } from '../support/fake-hub.ts';
-import { freePort, runProgram } from '../support/stack.ts';
+import { freePort } from '../support/free-port.ts';
+import { runProgram } from '../support/stack.ts';
 import type { CommandOutcome } from '../support/stack.ts';
+import { runOnTerminal } from '../support/terminal.ts';
 
 const AGENT = fileURLToPath(new URL('../../src/cli/agent.js', import.meta.url));
 const ID = '0f0e0d0c-0000-4000-8000-000000000001';
@@ -25,9 +27,7 @@ interface Run {
   readonly input?: string;
 }
 
-describe('the agent command', function () {
-  // Each command is a process of its own, and machines that test are busy.
-  this.timeout(60_000);
+describe('the agent command', () => {
   let home: string;
   let environment: NodeJS.ProcessEnv;
 
@@ -74,10 +74,13 @@ describe('the agent command', function () {
   }
 
   async function pidOf(name: string): Promise<number> {
-    const lock = JSON.parse(await readFile(join(home, name, 'agent.lock'), 'utf8')) as {
-      pid: number;
-    };
-    return lock.pid;
+    // A start that gave up waiting may have waited for less than the agent takes to load.
+    return await eventually(async () => {
+      const lock = JSON.parse(await readFile(join(home, name, 'agent.lock'), 'utf8')) as {
+        pid: number;
+      };
+      return lock.pid;
+    });
   }
 
   it('makes an endpoint that is the owner’s alone, and says what comes next', async () => {
@@ -179,6 +182,33 @@ describe('the agent command', function () {
     }
   });
 
+  it('shows what a task printed without letting it steer the terminal, unless that is asked for', async () => {
+    await configure('one');
+    const stdout = '\u001B[31mred\u001B[0m\u001B]0;title\u0007 10%\r20%\u009B2J\r\nend\n';
+    const entry = {
+      ...{ task_id: ID, function_id: ID, language: 'python', attempt: 1, stdout },
+      ...{ received_at: null, began_at: null, ended_at: '2026-01-02T03:04:05.000Z' },
+      outcome: 'succeeded',
+    };
+    const directory = join(home, 'one', 'logs', 'tasks');
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, '2026-01-02-0001.jsonl'), `${JSON.stringify(entry)}\n`);
+    const words = ['logs', 'one', '--task', ID, '--stream', 'stdout'];
+    assert.equal((await agent(words)).stdout, stdout);
+    assert.equal((await agent([...words, '--json'])).stdout.includes('\u009B'), false);
+    const seen = async (...more: string[]): Promise<string> => {
+      const command = [process.execPath, AGENT, ...words, ...more];
+      const outcome = await runOnTerminal(command, [], environment);
+      assert.equal(outcome.code, 0, outcome.stdout);
+      // The terminal itself ends lines like this.
+      return outcome.stdout.replaceAll('\r\n', '\n');
+    };
+    assert.equal(await seen(), 'red ]0;title  10% 20% 2J\nend\n');
+    assert.ok((await seen('--raw')).startsWith('\u001B[31mred'));
+    const whole = await runOnTerminal([process.execPath, AGENT, ...words.slice(0, 4)], [], environment); // prettier-ignore
+    assert.match(whole.stdout, /red \]0;title {2}10% 20% 2J\r\nend/);
+  });
+
   it('shows where each setting comes from, and no secret', async () => {
     await configure('one', '--reserve', '3');
     const run = { env: { OUTPOST_MAX_RETRIES: '2' } };
@@ -228,7 +258,7 @@ describe('the agent command', function () {
       const text = await readFile(join(home, 'one', 'logs', 'agent.log'), 'utf8');
       assert.match(text, /registration failed/);
       return text;
-    }, 20_000);
+    });
     assert.doesNotMatch(log, new RegExp(SECRET));
     const second = await agent(['start', 'one'], run);
     assert.equal(second.code, 73);
@@ -250,7 +280,7 @@ describe('the agent command', function () {
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
     await eventually(() => {
       assert.match(text, /registration failed/);
-    }, 20_000);
+    });
     child.kill('SIGTERM');
     const [code] = (await once(child, 'close')) as [number | null];
     assert.equal(code, 0);
@@ -267,10 +297,12 @@ describe('the agent command', function () {
     process.kill(pid, 'SIGKILL');
     await eventually(async () => {
       assert.equal((await agentJson(['status', 'one']))['state'], 'stale');
-    }, 20_000);
+    });
     assert.equal((await agent(['stop', 'one'])).code, 0);
     assert.equal((await agent(['start', 'one', '--timeout', '5'])).code, 75);
-    assert.notEqual(await pidOf('one'), pid);
+    await eventually(async () => {
+      assert.notEqual(await pidOf('one'), pid);
+    });
   });
 
   describe('with a hub', () => {

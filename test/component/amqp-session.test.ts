@@ -10,10 +10,13 @@ import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import type { SessionOptions, SessionState } from '../../src/transport/amqp/session.ts';
 import { AmqpSession } from '../../src/transport/amqp/session.ts';
 import type { AmqpPeer, PeerSocket } from '../support/amqp-peer.ts';
-import { closedPort, politeScript, startAmqpPeer } from '../support/amqp-peer.ts';
+import { politeScript, startAmqpPeer } from '../support/amqp-peer.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 
 const FAST = { baseMs: 10, maxMs: 40 };
+/** Longer than any test may take. */
+const NEVER = { baseMs: 3_600_000, maxMs: 3_600_000 };
 
 function recordingLogger(lines: string[]): Logger {
   const line = (level: string) => (_fields: object, message: string) => {
@@ -104,7 +107,7 @@ describe('AMQP session', () => {
 
   it('counts its failures and keeps the time at which it went offline', async () => {
     const lines: string[] = [];
-    const { session, states } = openSession(await closedPort(), {
+    const { session, states } = openSession(await freePort(), {
       logger: recordingLogger(lines),
     });
     await eventually(() => {
@@ -125,26 +128,22 @@ describe('AMQP session', () => {
   });
 
   it('stops at once while it waits for its next attempt', async () => {
-    const { session } = openSession(await closedPort(), {
-      backoff: { baseMs: 60_000, maxMs: 60_000 },
-    });
+    const { session } = openSession(await freePort(), { backoff: NEVER });
     await phase(session, 'offline');
-    const begin = performance.now();
     await Promise.all([session.stop(), session.stop()]);
-    assert.ok(performance.now() - begin < 200);
     session.start();
     assert.equal(session.state.phase, 'stopped');
   });
 
   it('stops at once during a dial that hangs', async () => {
     const peer = await start(() => undefined);
-    const { session } = openSession(peer.port);
+    const lines: string[] = [];
+    const { session } = openSession(peer.port, { logger: recordingLogger(lines) });
     await eventually(() => {
       assert.equal(peer.sockets.size, 1);
     });
-    const begin = performance.now();
     await session.stop();
-    assert.ok(performance.now() - begin < 500);
+    assert.doesNotMatch(lines.join('\n'), /stopped without waiting/);
     await eventually(() => {
       assert.equal(peer.sockets.size, 0);
     });
@@ -185,7 +184,9 @@ describe('AMQP session', () => {
   it('stops at once during a setUp that hangs', async () => {
     const peer = await start(politeScript());
     let isSettingUp = false;
+    const lines: string[] = [];
     const { session } = openSession(peer.port, {
+      logger: recordingLogger(lines),
       setUp: async (connection) => {
         isSettingUp = true;
         // channel.open, which this peer does not answer.
@@ -196,13 +197,12 @@ describe('AMQP session', () => {
     await eventually(() => {
       assert.ok(isSettingUp);
     });
-    const begin = performance.now();
     await session.stop();
-    assert.ok(performance.now() - begin < 2_500);
+    assert.doesNotMatch(lines.join('\n'), /stopped without waiting/);
     await eventually(() => {
       assert.equal(peer.sockets.size, 0);
     });
-  }).timeout(5_000);
+  });
 
   it('asks for other credentials after a refusal, and no more once they are accepted', async () => {
     let refusals = 2;
@@ -236,7 +236,7 @@ describe('AMQP session', () => {
   it('goes on asking for other credentials when they could not be fetched', async () => {
     const dials: boolean[] = [];
     const errors = ['refuse', 'hub', 'broker', 'hub'];
-    const port = await closedPort();
+    const port = await freePort();
     const peer = await start((socket, method) => {
       if (method === 'header') {
         socket.start();
@@ -270,11 +270,10 @@ describe('AMQP session', () => {
     const { session, states } = openSession(peer.port, {
       clock,
       logger: recordingLogger(lines),
-      backoff: { baseMs: 60_000, maxMs: 60_000 },
+      backoff: NEVER,
     });
     await phase(session, 'online');
     clock.push(5_001);
-    const begin = performance.now();
     sockets[0]?.closeConnection(320, 'CONNECTION_FORCED - by the operator');
     await eventually(() => {
       assert.deepEqual(
@@ -282,7 +281,6 @@ describe('AMQP session', () => {
         ['connecting', 'online', 'offline', 'connecting', 'online'],
       );
     });
-    assert.ok(performance.now() - begin < 300);
     const offline = states[2];
     assert.ok(offline?.phase === 'offline');
     assert.match(offline.reason, /by the operator/);

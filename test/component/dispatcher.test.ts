@@ -58,6 +58,9 @@ class NotedConsumer {
       probe: async () => await Promise.resolve({ messageCount: 0, consumerCount: 1 }),
       requeue: (tag) => this.requeued.push(tag) > 0,
       reject: () => true,
+      setPrefetch: async () => {
+        await Promise.resolve();
+      },
       cancel: async () => {
         await Promise.resolve();
       },
@@ -151,6 +154,24 @@ describe('dispatcher', () => {
     assert.ok(pauses.includes('resume no-place'), pauses.join(', '));
   });
 
+  it('judges by new rules also what was delivered and waits for a place', async () => {
+    await fillPlaces();
+    dispatcher.applySettings({
+      rules: {
+        endpointId: randomUUID(),
+        allowedFunctions: new Set([randomUUID()]),
+        places: { javascript: 1, python: 1 },
+      },
+      maxRetries: 0,
+      taskTimeoutMs: 0,
+    });
+    await eventually(() => {
+      assert.deepEqual(noted.acked, [1, 2, 3]);
+      assert.deepEqual([dispatcher.counts.pending, dispatcher.counts.failed], [0, 1]);
+    });
+    assert.equal(frames.length, 2);
+  });
+
   it('ignores a result with the nonce of another attempt', async () => {
     await fillPlaces();
     const [frame] = frames;
@@ -210,14 +231,17 @@ describe('dispatcher', () => {
       });
     }
 
-    it('hands over some ahead of time, of which one runs', async () => {
+    it('hands over some ahead of time, of which one runs, and more the longer they are short', async () => {
       await offerMany(50);
       assert.deepEqual(dispatcher.counts.running, 1);
       assert.deepEqual(dispatcher.counts.waiting, 49);
-      finish(frames[0]);
-      await eventually(() => {
-        assert.equal(frames.length, 34);
-      });
+      // Each makes room for itself and for one more.
+      for (const [index, handedOver] of [35, 37, 39].entries()) {
+        finish(frames[index]);
+        await eventually(() => {
+          assert.equal(frames.length, handedOver);
+        });
+      }
       assert.deepEqual(dispatcher.counts.running, 1);
     });
 

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { freePort } from '../support/stack.ts';
+import { freePort } from '../support/free-port.ts';
 import type { CommandOutcome } from '../support/stack.ts';
 
 type Program = 'agent' | 'hub';
@@ -312,6 +312,7 @@ describe('every command', function () {
       'group remove x y',
       'user list',
       'user disable x',
+      'user sign-out x',
       `user create x --password-file ${file}`,
       `user password x --password-file ${file}`,
     ];

@@ -107,7 +107,7 @@ describe(`a broker that sends garbage ${seedNote}`, function () {
           await eventually(() => {
             assert.equal(left.length, 0);
             assert.equal(session.state.phase, 'online');
-          }, 10_000);
+          });
         } finally {
           await session.stop();
           await peer.close();

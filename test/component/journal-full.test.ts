@@ -87,10 +87,10 @@ describe('the task journal on a full disk', () => {
     }
     await eventually(() => {
       assert.deepEqual(changes, [true, false]);
-    }, 10_000);
+    });
     await journal.received(makeTask(10_000), true);
     assert.equal(journal.stats.lastError, undefined);
-  }).timeout(20_000);
+  });
 
   it('keeps results in memory while nothing at all can be written, and writes them later', async () => {
     const ballast = join(directory, 'ballast');
@@ -126,7 +126,7 @@ describe('the task journal on a full disk', () => {
       ['done', 'done'],
     );
     assert.deepEqual(await next.readResult('a'), result);
-  }).timeout(20_000);
+  });
 
   it('does not write a result that was delivered while it waited', async () => {
     const ballast = join(directory, 'ballast');
@@ -147,7 +147,7 @@ describe('the task journal on a full disk', () => {
       assert.equal(journal.stats.full, false);
     });
     assert.ok(journal.stats.bytes < 100_000);
-  }).timeout(20_000);
+  });
 
   it('opens on a full disk, publishes what it holds, and recovers', async () => {
     const { journal } = await open();
@@ -170,7 +170,7 @@ describe('the task journal on a full disk', () => {
     rmSync(ballast);
     await eventually(() => {
       assert.equal(next.stats.full, false);
-    }, 10_000);
+    });
     await next.received(makeTask(10), true);
-  }).timeout(20_000);
+  });
 });

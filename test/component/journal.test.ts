@@ -304,7 +304,7 @@ describe('the task journal', () => {
       await rm(copy, { recursive: true });
     }
     assert.equal(last, snapshots.length - 1);
-  }).timeout(60_000);
+  });
 
   it('cuts a torn tail, says so once, and loses nothing that was acknowledged', async () => {
     const directory = await fixture.directory();
@@ -503,5 +503,5 @@ describe('the task journal', () => {
       }),
       { numRuns: 40 },
     );
-  }).timeout(60_000);
+  });
 });

@@ -43,8 +43,7 @@ const JAVASCRIPT_DAEMON = `(path) => {
   renameSync(path + '.new', path);
 }`;
 
-describe('leftovers of a worker host', function () {
-  this.timeout(30_000);
+describe('leftovers of a worker host', () => {
   let directory: string;
   let cookie: string;
   let lost: string[];
@@ -89,7 +88,7 @@ describe('leftovers of a worker host', function () {
     await host.start();
     await eventually(() => {
       assert.ok(isReady);
-    }, 20_000);
+    });
     return host;
   }
 
@@ -105,7 +104,7 @@ describe('leftovers of a worker host', function () {
     );
     await eventually(() => {
       assert.ok(existsSync(path));
-    }, 10_000);
+    });
     const pid = Number(await readFile(path, 'utf8'));
     assert.ok(isAlive(pid));
     return pid;
@@ -129,7 +128,7 @@ describe('leftovers of a worker host', function () {
     process.kill(pid, 'SIGKILL');
     await eventually(() => {
       assert.ok(host.pid !== undefined && host.pid !== pid);
-    }, 10_000);
+    });
     assert.deepEqual([isAlive(pid), isAlive(daemon)], [false, false]);
     assert.equal(lost.length, 1);
   });

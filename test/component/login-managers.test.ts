@@ -1,6 +1,17 @@
 /** Login managers against a token server: whose tokens are taken, how they are kept, renewed by one process at a time, and dropped. */
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +24,9 @@ import type { DeviceAuthorization } from '../../src/protocol/oauth.ts';
 import { COMPUTE_SCOPE } from '../../src/protocol/rest.ts';
 import { DefaultLoginManager, StaticTokenLoginManager } from '../../src/sdk/login/index.ts';
 import type { DefaultLoginOptions } from '../../src/sdk/login/index.ts';
+import { LoginFile } from '../../src/sdk/login/login-file.ts';
+import { PersonLogin } from '../../src/sdk/login/person-login.ts';
+import { PersonGrants } from '../../src/transport/oauth/person-grants.ts';
 import { runProgram } from '../support/stack.ts';
 import { TokenServer } from '../support/token-server.ts';
 
@@ -26,8 +40,7 @@ class AheadClock implements Clock {
   readonly monotonicMs = (): number => systemClock.monotonicMs() + this.aheadMs;
 }
 
-describe('login managers', function () {
-  this.timeout(20_000);
+describe('login managers', () => {
   let server: TokenServer;
   let home: string;
   let clock: AheadClock;
@@ -53,6 +66,15 @@ describe('login managers', function () {
       retries: 0,
       ...more,
     });
+  }
+
+  async function kept(): Promise<{ readonly refreshToken: string }> {
+    const { hubs } = JSON.parse(await readFile(join(home, 'logins.json'), 'utf8')) as {
+      hubs: Record<string, { tokens: { refreshToken: string }[] }>;
+    };
+    const [first] = hubs[server.url]?.tokens ?? [];
+    assert.ok(first !== undefined);
+    return first;
   }
 
   async function token(login: DefaultLoginManager, refresh = false): Promise<string> {
@@ -221,6 +243,73 @@ describe('login managers', function () {
       assert.equal(await token(client), ofClient);
       await client.ensureLoggedIn({ force: true });
       assert.notEqual(await token(client), ofClient);
+    });
+
+    it('ends the login before at the hub when it is forced, and goes on without a hub to tell', async () => {
+      const person = manager();
+      await person.ensureLoggedIn();
+      const { refreshToken } = await kept();
+      await person.ensureLoggedIn({ force: true });
+      const { path, form } = server.requests.at(-1) ?? {};
+      assert.equal(path, 'token/revoke');
+      assert.equal(form?.['token'], refreshToken);
+      const second = await token(person);
+      // Another program of the same user has the new one at once, without a request that fails.
+      assert.equal(await token(manager({ interactive: false })), second);
+      server.brokenPaths.add('token/revoke');
+      const warned = once(process, 'warning');
+      await person.ensureLoggedIn({ force: true });
+      const [warning] = (await warned) as [Error];
+      assert.match(warning.message, /the login before could not be ended at the hub/);
+      assert.notEqual(await token(person), second);
+    });
+
+    it('takes over at once what another program has changed', async () => {
+      const [one, other] = [manager(), manager({ interactive: false })];
+      const first = await token(one);
+      assert.equal(await token(other), first);
+      await one.ensureLoggedIn({ force: true });
+      assert.notEqual(await token(other), first);
+      await one.logout();
+      await assert.rejects(token(other), { code: 'CREDENTIALS_MISSING' });
+    });
+
+    it('does not go on as somebody else', async () => {
+      await manager().ensureLoggedIn();
+      const file = new LoginFile(join(home, 'logins.json'), clock);
+      const grants = new PersonGrants({ hubUrl: server.url, appId: 'app', clock, retries: 0 });
+      const asBob = new PersonLogin({ file, grants, clock, identityId: 'bob-id' });
+      await assert.rejects(asBob.authorizer(COMPUTE_SCOPE).accessToken(), (error: unknown) => {
+        assert.ok(error instanceof AuthError);
+        assert.match(error.message, /now has the login of ada .* this program began as bob-id/);
+        return true;
+      });
+      const asAda = new PersonLogin({ file, grants, clock, identityId: 'ada-id' });
+      assert.equal(await asAda.authorizer(COMPUTE_SCOPE).accessToken(), await token(manager()));
+    });
+
+    // The hub forgets the old token when it grants the next one: one that nobody can write down would be lost.
+    it('renews nothing when the new token could not be written down, and does with the old one', async () => {
+      const login = manager();
+      const first = await token(login);
+      const lock = join(home, 'logins.json.lock');
+      // In the place of a full disk: no lock can be made here, by nobody.
+      await mkdir(lock);
+      clock.aheadMs = 600_000;
+      assert.equal(await token(login), first);
+      assert.equal(server.grants('refresh_token'), 0);
+      await rmdir(lock);
+      assert.notEqual(await token(login), first);
+    });
+
+    it('keeps a login that the hub has a question about, and not that it ended', async () => {
+      const login = manager();
+      await token(login);
+      server.refusal = 'invalid_client';
+      await assert.rejects(token(login, true), AuthError);
+      server.refusal = undefined;
+      await token(login, true);
+      assert.equal(shown.length, 1);
     });
 
     it('ends the login at the hub when it logs out', async () => {

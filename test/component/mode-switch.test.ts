@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 
 import { decodeModeRecord, encodeModeRecord } from '../../src/agent/agent-mode.ts';
 import type { ModeRecord } from '../../src/agent/agent-mode.ts';
+import { AgentShutdown } from '../../src/agent/agent-shutdown.ts';
 import type { Dispatcher } from '../../src/agent/dispatcher.ts';
 import { HandBack } from '../../src/agent/hand-back.ts';
 import { Intake } from '../../src/agent/intake.ts';
@@ -14,6 +15,7 @@ import type { Journal } from '../../src/agent/journal/journal.ts';
 import { ModeSwitch } from '../../src/agent/mode-switch.ts';
 import { Registrar } from '../../src/agent/registration.ts';
 import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { UnavailableError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { HubClient } from '../../src/client/hub-client.ts';
@@ -27,14 +29,24 @@ const ENDPOINT_ID = randomUUID();
 const TAKEN = { status: 200, body: { handed_back: 1 } } as const;
 const AWAY = { status: 503, body: {} } as const;
 
-describe('draining', function () {
-  this.timeout(20_000);
+/** What waits until somebody opens it. */
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open = (): void => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open: () => { open(); } }; // prettier-ignore
+}
+
+describe('draining', () => {
   const fixture = new JournalFixture();
   let hub: FakeHub;
   let journal: Journal;
   let dispatcher: Dispatcher;
   let modes: ModeSwitch;
   let handBack: HandBack;
+  let client: HubClient;
+  let registrar: Registrar;
   let kept: ModeRecord[];
   let isDiskFull: boolean;
   let onSave: () => void;
@@ -66,8 +78,8 @@ describe('draining', function () {
       scope: 'compute',
       clock: systemClock,
     });
-    const client = new HubClient({ hubUrl: hub.url, tokens, clock: systemClock, retries: 0 });
-    const registrar = new Registrar(
+    client = new HubClient({ hubUrl: hub.url, tokens, clock: systemClock, retries: 0 });
+    registrar = new Registrar(
       {
         name: 'default',
         metadata: {},
@@ -152,9 +164,67 @@ describe('draining', function () {
     assert.match(modes.handBackFailure ?? '', /./);
     await eventually(() => {
       assert.deepEqual([modes.handBackFailure, handBack.count], [null, 1]);
-    }, 10_000);
+    });
     assert.deepEqual(dispatcher.unstarted, []);
     assert.equal(journal.lookup(taskId), 'new');
+  });
+
+  /** Ends an agent's last chance to hand back; `isLate` lets time run out. */
+  function stopping(): { readonly ended: Promise<void>; readonly isLate: () => void } {
+    const timers = new Set<() => void>();
+    const clock: Clock = {
+      ...systemClock,
+      after: (_delayMs, callback) => {
+        timers.add(callback);
+        return { cancel: () => timers.delete(callback) };
+      },
+    };
+    const shutdown = new AgentShutdown({ hub: client, registrar, killGraceMs: 0, clock, logger: silentLogger }); // prettier-ignore
+    const isLate = (): void => {
+      const due = [...timers];
+      timers.clear();
+      for (const callback of due) {
+        callback();
+      }
+    };
+    return { ended: shutdown.handBack({ handBack, dispatcher }), isLate };
+  }
+
+  it('does not end with the time while one portion after the other gets through', async () => {
+    const answers = [gate(), gate(), gate()];
+    hub.misbehave('hand-back', ...answers.map(({ opened }) => ({ ...TAKEN, until: opened })));
+    const taskIds = Array.from({ length: 600 }, () => randomUUID());
+    await Promise.all(taskIds.map(hold));
+    const { ended, isLate } = stopping();
+    for (const [index, { open }] of answers.entries()) {
+      await eventually(() => {
+        assert.equal(hub.seen('hand-back').length, index + 1);
+      });
+      if (index > 0) {
+        isLate();
+      }
+      open();
+    }
+    await ended;
+    assert.deepEqual([dispatcher.unstarted, handBack.count], [[], 600]);
+  });
+
+  it('ends with the time when nothing gets through, and what the hub has confirmed is not kept', async () => {
+    hub.misbehave('hand-back', TAKEN, { hang: true });
+    await Promise.all(Array.from({ length: 300 }, async () => { await hold(randomUUID()); })); // prettier-ignore
+    const { ended, isLate } = stopping();
+    await eventually(() => {
+      assert.equal(hub.seen('hand-back').length, 2);
+    });
+    let isOver = false;
+    const over = ended.then(() => (isOver = true));
+    await eventually(() => {
+      isLate();
+      assert.ok(isOver);
+    });
+    await over;
+    handBack.cancel();
+    assert.deepEqual([dispatcher.unstarted.length, handBack.count], [50, 250]);
   });
 
   it('registers anew before it hands back once more under the same lease', async () => {

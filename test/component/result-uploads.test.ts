@@ -33,8 +33,7 @@ const INFO = {
   },
 } as const;
 
-describe('large results of an agent', function () {
-  this.timeout(20_000);
+describe('large results of an agent', () => {
   const fixture = new JournalFixture();
   let server: Server;
   let hub: HubClient;

@@ -15,7 +15,6 @@ const idle: ScheduledJob['run'] = async () => {
 };
 
 describe('scheduled jobs', function () {
-  this.timeout(20_000);
   let jobs: ScheduledJobs;
 
   beforeEach(() => {
@@ -52,11 +51,11 @@ describe('scheduled jobs', function () {
     );
     await eventually(() => {
       assert.equal(report().outcome, 'ok');
-    }, 5_000);
+    });
     const { last_run: last, next_run: next, detail } = report();
     assert.equal(detail, 'swept');
     assert.ok(Date.parse(last ?? '') <= Date.now());
-    assert.ok(Date.parse(next ?? '') > Date.now() - 1_000);
+    assert.ok(Date.parse(next ?? '') > Date.parse(last ?? ''));
   });
 
   it('never overlap with themselves', async () => {
@@ -75,7 +74,7 @@ describe('scheduled jobs', function () {
     ]);
     await eventually(() => {
       assert.ok(runs >= 2);
-    }, 10_000);
+    });
     assert.equal(most, 1);
   });
 
@@ -102,7 +101,7 @@ describe('scheduled jobs', function () {
     ]);
     await eventually(() => {
       assert.ok(aborted >= 2);
-    }, 10_000);
+    });
     const [first, second] = jobs.reports;
     assert.equal(first?.outcome, 'timed-out');
     assert.match(first.detail ?? '', /longer than 0\.1 s/);
@@ -114,7 +113,7 @@ describe('scheduled jobs', function () {
     await jobs.schedule([work]);
     await eventually(() => {
       assert.equal(report().outcome, 'ok');
-    }, 5_000);
+    });
     await jobs.schedule([{ ...work, schedule: '0 0 1 1 *' }]);
     const { outcome, schedule, next_run: next } = report();
     assert.deepEqual([outcome, schedule], ['ok', '0 0 1 1 *']);
@@ -143,7 +142,7 @@ describe('scheduled jobs', function () {
     await jobs.schedule([job(hangs, { limitMs: 600_000 })]);
     await eventually(() => {
       assert.equal(report().running, true);
-    }, 5_000);
+    });
     await jobs.stop();
     const timers = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
     assert.ok(timers <= 1, `${timers} timers`);

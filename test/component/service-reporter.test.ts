@@ -101,9 +101,11 @@ describe('notifications to a service manager', () => {
       assert.ok(signs() >= 4);
     });
     isProgressing = false;
-    // One may have been on its way.
-    await new Promise((resolve) => {
-      setTimeout(resolve, 60);
+    // One may be on its way: what is sent after it is heard after it.
+    state = 'stuck';
+    service.update();
+    await eventually(() => {
+      assert.equal(heard.at(-1), 'STATUS=stuck');
     });
     const before = signs();
     await new Promise((resolve) => {

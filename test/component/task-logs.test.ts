@@ -100,7 +100,7 @@ describe('kept output of tasks', () => {
       Date.parse(at ?? ''),
     );
     assert.deepEqual([...times].sort(), times);
-    assert.ok(Math.abs((times[2] ?? 0) - Date.now()) < 5_000);
+    assert.ok(Math.abs((times[2] ?? 0) - Date.now()) < 300_000);
     assert.deepEqual(
       (await readTaskLog(directory, broken)).map(({ outcome, code }) => [outcome, code]),
       [

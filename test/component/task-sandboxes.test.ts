@@ -31,8 +31,7 @@ async function nothingIsLeft(host: TestHost): Promise<void> {
   });
 }
 
-describe('sandboxes of tasks', function () {
-  this.timeout(20_000);
+describe('sandboxes of tasks', () => {
   let host: TestHost;
 
   before(async () => {
@@ -87,20 +86,22 @@ describe('sandboxes of tasks', function () {
     assert.deepEqual(valueOf(await host.py(source)), ['kept']);
   });
 
-  for (const [what, source, code] of [
+  for (const [what, source, code, timeoutMs] of [
     [
       'ran over its time',
       'import time\ndef f():\n    open("x", "w").close()\n    time.sleep(60)\n',
       'TASK_TIMED_OUT',
+      700,
     ],
     [
       'ended its interpreter',
       'import os\ndef f():\n    open("x", "w").close()\n    os._exit(3)\n',
       'WORKER_EXITED',
+      60_000,
     ],
   ] as const) {
     it(`of a Python task that ${what} go with its failure`, async () => {
-      const { frame } = await host.py(source, [], { timeoutMs: 700 });
+      const { frame } = await host.py(source, [], { timeoutMs });
       assert.equal(frame.type === 'failed' && frame.code, code);
       assert.deepEqual(leftIn(host), []);
     });
@@ -138,9 +139,7 @@ describe('sandboxes of tasks', function () {
   });
 });
 
-describe('sandboxes of a host that was killed', function () {
-  this.timeout(20_000);
-
+describe('sandboxes of a host that was killed', () => {
   it('are swept at the next start, and nothing else is', async () => {
     const host = await TestHost.start({
       python: { interpreters: 1, executable: PYTHON },
@@ -183,9 +182,7 @@ describe('sandboxes of a host that was killed', function () {
   });
 });
 
-describe('without sandboxes', function () {
-  this.timeout(20_000);
-
+describe('without sandboxes', () => {
   it('tasks run in the working directory and leave nothing of ours in it', async () => {
     const host = await TestHost.start({
       javascript: { threads: 1, heapMb: 64 },

@@ -410,7 +410,7 @@ describe('certificates', () => {
         const { code, stdout, stderr } = await runProgram(
           process.execPath,
           [HUB_COMMAND, 'tunnel', ...args],
-          { env: environment, limitMs: 20_000 },
+          { env: environment, limitMs: 60_000 },
         );
         return { code, text: stdout + stderr };
       };

@@ -20,16 +20,17 @@ import { ENDPOINT_ID } from '../support/worker-host.ts';
 
 const AGENT = fileURLToPath(new URL('../../src/cli/agent.js', import.meta.url));
 
-describe('a worker host that is a unit of its own', function () {
-  this.timeout(60_000);
+describe('a worker host that is a unit of its own', () => {
   let directory: string;
   let host: UnitWorkerHost;
   let told: string[];
+  let absence: string | undefined;
   const children: ChildProcess[] = [];
 
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'outpost-unit-host-'));
     told = [];
+    absence = undefined;
   });
 
   afterEach(async () => {
@@ -62,6 +63,7 @@ describe('a worker host that is a unit of its own', function () {
         paths: unitHostPaths(place, 'main'),
         clock: systemClock,
         logger: silentLogger,
+        onAbsence: (reason) => (absence = reason),
         absentLimitMs,
       },
       {
@@ -93,7 +95,7 @@ describe('a worker host that is a unit of its own', function () {
   async function isTold(...expected: (string | RegExp)[]): Promise<void> {
     await eventually(() => {
       assert.equal(told.length, expected.length, told.join(' | '));
-    }, 20_000);
+    });
     expected.forEach((one, index) => {
       assert.match(told[index] ?? '', one instanceof RegExp ? one : new RegExp(`^${one}$`));
     });
@@ -157,11 +159,38 @@ describe('a worker host that is a unit of its own', function () {
     assert.deepEqual(await ended, [0, null]);
   });
 
-  it('is missed after a while, with what to do about it', async () => {
+  it('is missed after a while, with what to do about it, and no task fails for that', async () => {
     await agentSide(directory, 100).start();
-    await isTold(/^broken: no worker host has come .* systemctl start agent-worker@main$/);
+    await eventually(() => {
+      assert.match(absence ?? '', /no worker host has come .* systemctl start agent-worker@main$/);
+    });
     startWorker();
-    await isTold(/^broken/, 'ready 1');
+    await isTold('ready 1');
+    assert.equal(absence, undefined);
+  });
+
+  it('is given up when one after the other comes and dies before it is ready', async () => {
+    await agentSide().start();
+    const { socket: path, token: tokenPath } = unitHostPaths(directory, 'main');
+    let used = '';
+    for (let died = 1; died <= 3; died += 1) {
+      const token = await eventually(() => {
+        const text = readFileSync(tokenPath, 'utf8').trim();
+        assert.notEqual(text, used);
+        return text;
+      });
+      used = token;
+      const hello = { type: 'hello', version: HOST_PROTOCOL_VERSION, token, pid: 1 } as const;
+      const one = connect(path);
+      one.once('data', () => one.destroy());
+      one.write(Buffer.concat(encodeFrame(hello)));
+      await eventually(() => {
+        assert.equal(told.filter((text) => text.startsWith('lost')).length, died);
+      });
+    }
+    await isTold(/^lost/, /^lost/, /^lost/, /^broken: .*journalctl -u agent-worker@main/);
+    startWorker();
+    await isTold(/^lost/, /^lost/, /^lost/, /^broken/, 'ready 1');
   });
 
   it('is no stranger: who knows no token is turned away', async () => {

@@ -198,16 +198,14 @@ describe('execution environments of a worker host', () => {
   });
 
   it('ends a task that runs too long with its interpreter, and the place runs the next one', async () => {
-    const { py } = bound(await start({ allow: ['venv'] }));
+    const { host: one, py } = bound(await start({ allow: ['venv'] }));
     const where = environment(join(root, 'one'));
-    const long = await py(
+    const { frame } = await one.overtime(
       'def f():\n import subprocess, time\n print("begun", flush=True)\n subprocess.Popen(["sleep", "77701"])\n time.sleep(60)\n',
-      [],
-      { environment: where, timeoutMs: 1500 },
+      /begun/,
+      { environment: where },
     );
-    assert.ok(long.frame.type === 'failed');
-    assert.equal(long.frame.code, 'TASK_TIMED_OUT');
-    assert.equal(long.frame.output?.stdout, 'begun\n');
+    assert.equal(frame.output?.stdout, 'begun\n');
     assert.deepEqual(processesWith('\0' + '77701'), []);
     assert.equal(value(await py('def f():\n return 2\n', [], { environment: where })), 2);
     assert.equal(value(await py('def f():\n return 3\n')), 3);
@@ -265,15 +263,13 @@ describe('execution environments of a worker host', () => {
 
     it('keeps what a task printed that is ended, and leaves nothing of it behind', async () => {
       const where = environment('/sw/root');
-      const { py } = bound(await start(inRoot(where)));
-      const long = await py(
+      const { host: one, py } = bound(await start(inRoot(where)));
+      const { frame } = await one.overtime(
         'def f():\n import subprocess, time\n print("begun", flush=True)\n subprocess.Popen(["sleep", "77702"], start_new_session=True)\n time.sleep(60)\n',
-        [],
-        { environment: where, timeoutMs: 2000 },
+        /begun/,
+        { environment: where },
       );
-      assert.ok(long.frame.type === 'failed');
-      assert.equal(long.frame.code, 'TASK_TIMED_OUT');
-      assert.equal(long.frame.output?.stdout, 'begun\n');
+      assert.equal(frame.output?.stdout, 'begun\n');
       await eventually(() => {
         assert.deepEqual(processesWith('\0' + '77702'), []);
       });

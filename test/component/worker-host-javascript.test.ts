@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import v8 from 'node:v8';
 
@@ -35,8 +35,7 @@ function failureOf({ frame }: Answer): { code: string; message: string; lost: bo
   return { code: frame.code, message: frame.message, lost: frame.worker_lost };
 }
 
-describe('worker host: JavaScript functions', function () {
-  this.timeout(20_000);
+describe('worker host: JavaScript functions', () => {
   let host: TestHost;
 
   before(async () => {
@@ -352,9 +351,7 @@ describe('worker host: JavaScript functions', function () {
   });
 });
 
-describe('worker host: JavaScript threads that fail', function () {
-  this.timeout(20_000);
-
+describe('worker host: JavaScript threads that fail', () => {
   it('names a thread that ran out of its heap, and survives it', async () => {
     const host = await TestHost.start({ javascript: { threads: 1, heapMb: 24 } });
     try {
@@ -376,14 +373,27 @@ describe('worker host: JavaScript threads that fail', function () {
     const host = await TestHost.start({ javascript: { threads: 2, heapMb: 64 }, killGraceMs: 200 });
     try {
       await host.placesAre(2, 0);
-      const other = host.js('() => new Promise((r) => setTimeout(r, 800, "done"))');
-      const blocked = await host.js('() => require("child_process").execSync("sleep 30")', [], {
-        timeoutMs: 100,
-      });
+      const [begun, gate] = [join(host.directory, 'begun'), join(host.directory, 'gate')];
+      const other = host.js(
+        'async (path) => { while (!require("fs").existsSync(path)) await new Promise((r) => setTimeout(r, 20)); return "done"; }',
+        [gate],
+      );
+      let blocked: Answer;
+      let timeoutMs = 100;
+      do {
+        // Until the call has begun the thread can be ended; on a busy machine that takes a while.
+        blocked = await host.js(
+          '(path) => { require("fs").writeFileSync(path, ""); require("child_process").execSync("sleep 60"); }',
+          [begun],
+          { timeoutMs },
+        );
+        timeoutMs *= 4;
+      } while (!existsSync(begun));
       const { code, message } = failureOf(blocked);
       assert.equal(code, 'TASK_TIMED_OUT');
       assert.match(message, /blocked in a synchronous call/);
       await host.placesAre(0, 0);
+      writeFileSync(gate, '');
       assert.equal(valueOf(await other), 'done');
       const { code: exitCode, signal } = await host.exited;
       assert.deepEqual({ exitCode, signal }, { exitCode: null, signal: 'SIGKILL' });

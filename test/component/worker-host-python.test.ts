@@ -61,7 +61,6 @@ function failureOf({ frame }: Answer): {
 }
 
 describe('worker host: Python functions', function () {
-  this.timeout(20_000);
   let host: TestHost;
 
   before(async () => {
@@ -293,7 +292,7 @@ describe('worker host: Python functions', function () {
   it('ends a task at its limit with everything that it started', async () => {
     const source =
       'import subprocess, time\ndef f():\n    child = subprocess.Popen(["sh", "-c", "trap \'\' TERM; sleep 61 & echo $!; wait; wait"])\n    print(child.pid, flush=True)\n    time.sleep(60)\n';
-    const { code, stdout, lost } = failureOf(await host.py(source, [], { timeoutMs: 700 }));
+    const { code, stdout, lost } = failureOf(await host.overtime(source, /^\d+\n\d+\n$/));
     assert.equal(code, 'TASK_TIMED_OUT');
     assert.equal(lost, false);
     const pids = (stdout ?? '').trim().split('\n').map(Number);
@@ -349,8 +348,7 @@ describe('worker host: Python functions', function () {
   });
 });
 
-describe('worker host: Python functions that need dill', function () {
-  this.timeout(20_000);
+describe('worker host: Python functions that need dill', () => {
   let host: TestHost;
   let python: string;
 
@@ -426,8 +424,7 @@ describe('worker host: Python functions that need dill', function () {
   });
 });
 
-describe('worker host: its life', function () {
-  this.timeout(20_000);
+describe('worker host: its life', () => {
   const both = {
     javascript: { threads: 1, heapMb: 64 },
     python: { interpreters: 2, executable: PYTHON },
@@ -557,6 +554,21 @@ describe('worker host: its life', function () {
         /ended before it was ready \(exit code 2\); the end of its stderr:\n.*ls: /s,
       );
       assert.equal(failureOf(await waiting).code, 'WORKER_START_FAILED');
+    } finally {
+      await host.dispose();
+    }
+  });
+
+  it('reports what the system refuses before there is a process', async () => {
+    // More than one variable can have.
+    const host = await TestHost.start({
+      python: { interpreters: 1, executable: PYTHON },
+      environment: { LARGE: 'x'.repeat(200_000) },
+    });
+    try {
+      await host.when(() => host.degraded.length > 0);
+      assert.match(host.degraded[0]?.reason ?? '', /could not be started \(spawn E2BIG\)/);
+      assert.equal(failureOf(await host.py('def f(): pass')).code, 'WORKER_START_FAILED');
     } finally {
       await host.dispose();
     }

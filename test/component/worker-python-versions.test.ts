@@ -17,8 +17,6 @@ const all = [...pythonsByMinor()];
 const isSupported = (minor: string): boolean => Number(minor.split('.')[1]) >= 9;
 
 describe('worker host: minor versions of Python', function () {
-  this.timeout(20_000);
-
   it('are found on this machine', () => {
     assert.notEqual(all.length, 0, 'put a python3.N on PATH, or install one with pyenv');
   });

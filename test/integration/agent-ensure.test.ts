@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { Stack } from '../support/stack.ts';
 
 describe('agent ensure', function () {
-  this.timeout(90_000);
+  this.timeout(240_000);
   let stack: Stack;
 
   before(async () => {

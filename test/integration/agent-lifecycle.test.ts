@@ -11,7 +11,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { agentCookie, sweepLeftovers } from '../../src/agent/leftovers.ts';
+import { agentCookie, findLeftovers, sweepLeftovers } from '../../src/agent/leftovers.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { Client, TaskExecutionError } from '../../src/sdk/index.ts';
@@ -56,7 +56,7 @@ interface Running {
 }
 
 describe('the life of an agent', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
   let works: RegisteredFunction;
@@ -99,8 +99,8 @@ describe('the life of an agent', function () {
     await stack.stop();
   });
 
-  async function startForeground(): Promise<Running> {
-    const child = spawn(process.execPath, [AGENT, 'start', 'default', '--foreground'], {
+  async function startForeground(...flags: string[]): Promise<Running> {
+    const child = spawn(process.execPath, [AGENT, 'start', 'default', '--foreground', ...flags], {
       env: stack.agentEnvironment,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -116,7 +116,7 @@ describe('the life of an agent', function () {
     };
     await eventually(() => {
       assert.match(text, /endpoint is online/, text);
-    }, 30_000);
+    });
     return running;
   }
 
@@ -127,13 +127,13 @@ describe('the life of an agent', function () {
     const taskId = await client.run(works, endpointId, [path, seconds, isStubborn]);
     await eventually(() => {
       assert.ok(existsSync(path));
-    }, 20_000);
+    });
     return taskId;
   }
 
   async function failureCode(taskId: string): Promise<string> {
     try {
-      await client.waitForResult(taskId, { timeoutMs: 20_000 });
+      await client.waitForResult(taskId, { timeoutMs: 60_000 });
     } catch (error) {
       assert.ok(error instanceof TaskExecutionError, String(error));
       return error.code;
@@ -141,10 +141,11 @@ describe('the life of an agent', function () {
     return assert.fail('the task succeeded');
   }
 
-  /** Sweeping finds what is alive; an agent that ended well has left nothing to find. */
+  /** What was killed needs a moment to be gone. */
   async function assertNothingAlive(): Promise<void> {
-    const { killed, survivors } = await sweepLeftovers(cookie, systemClock, silentLogger);
-    assert.deepEqual([...killed, ...survivors], []);
+    await eventually(() => {
+      assert.deepEqual(findLeftovers(cookie), []);
+    });
   }
 
   it('ends with 0 at the first SIGTERM, after what runs has finished', async () => {
@@ -156,7 +157,7 @@ describe('the life of an agent', function () {
     });
     assert.deepEqual(await ended, { code: 0, signal: null });
     await assertNothingAlive();
-    assert.equal(await client.waitForResult(taskId, { timeoutMs: 10_000 }), 'worked');
+    assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'worked');
     assert.ok(!existsSync(join(stack.home, '.outpost', 'default', 'agent.lock')));
   });
 
@@ -179,7 +180,8 @@ describe('the life of an agent', function () {
     ['SIGINT', 130],
   ] as const) {
     it(`exits at once with ${code} when the third signal is ${signal}, with everything killed`, async () => {
-      const { child, ended, log } = await startForeground();
+      // So that nothing but the third signal ends it.
+      const { child, ended, log } = await startForeground('--kill-grace-s', '60');
       const taskId = await startTask(60, true);
       child.kill('SIGTERM');
       await eventually(() => {
@@ -217,7 +219,7 @@ describe('the life of an agent', function () {
       assert.match(log(), /read the settings again/);
     });
     const taskId = await startTask(0);
-    assert.equal(await client.waitForResult(taskId, { timeoutMs: 10_000 }), 'worked');
+    assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'worked');
     child.kill('SIGTERM');
     assert.equal((await ended).code, 0);
   });
@@ -234,7 +236,7 @@ describe('the life of an agent', function () {
     );
     await eventually(async () => {
       assert.ok((await markers()).length >= 10);
-    }, 20_000);
+    });
     const status = await stack.agentCommand('status', 'default', '--json');
     const { worker_host_pid: hostPid } = JSON.parse(status.stdout) as { worker_host_pid: number };
     process.kill(hostPid, 'SIGSTOP');
@@ -255,13 +257,14 @@ describe('the life of an agent', function () {
     );
     const ran = await markers();
     assert.equal(new Set(ran).size, ran.length, 'a task ran twice');
-    const restarted = outcomes.filter((outcome) => outcome === 'AGENT_RESTARTED').length;
-    // What had been handed over ahead of time and had not begun has run in the next host.
-    assert.ok(restarted <= 4, `${restarted} tasks were given up`);
-    assert.equal(
-      outcomes.filter((outcome) => names.includes(String(outcome))).length + restarted,
-      100,
+    const givenUp = names.filter((_name, index) => outcomes[index] === 'AGENT_RESTARTED');
+    assert.deepEqual(
+      outcomes.filter((outcome) => outcome !== 'AGENT_RESTARTED'),
+      names.filter((name) => !givenUp.includes(name)),
     );
+    // What had been handed over ahead of time and had not begun has run in the next host; each of two interpreters may have been about to.
+    const notBegun = givenUp.filter((name) => !ran.includes(name));
+    assert.ok(notBegun.length <= 2, `given up without having begun: ${notBegun.join(', ')}`);
     next.child.kill('SIGTERM');
     assert.equal((await next.ended).code, 0);
     await assertNothingAlive();

@@ -25,7 +25,7 @@ interface Reply {
 }
 
 describe('pausing, draining and resuming an endpoint', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
   let executor: Executor;
@@ -101,7 +101,7 @@ describe('pausing, draining and resuming an endpoint', function () {
   async function untilRunning(name: string): Promise<void> {
     await eventually(async () => {
       assert.ok((await ran()).includes(name));
-    }, 20_000);
+    });
   }
 
   it('lets a paused endpoint finish what it holds, and new tasks wait', async () => {
@@ -145,14 +145,14 @@ describe('pausing, draining and resuming an endpoint', function () {
       await eventually(async () => {
         const { tasks } = await json<{ tasks: { running: number; waiting: number } }>('status');
         assert.ok(tasks.running === 1 && tasks.waiting > 0 && (await ran()).length >= round);
-      }, 20_000);
+      });
       const running = (await ran()).filter((name) => name.startsWith('batch')).at(-1) ?? '';
       const draining = json<Reply>('drain', '--timeout', '40');
       await eventually(async () => {
         const { mode, tasks } = await json<Reply>('status');
         // Before the running one has ended.
         assert.deepEqual([mode.state, tasks.running, tasks.waiting], ['draining', 1, 0]);
-      }, 20_000);
+      });
       await letGo(running);
       const reply = await draining;
       assert.deepEqual(
@@ -200,7 +200,7 @@ describe('pausing, draining and resuming an endpoint', function () {
     const watching = stack.agentCommand('drain', '--reason', 'watched');
     await eventually(async () => {
       assert.equal((await json<{ mode: Mode }>('status')).mode.reason, 'watched');
-    }, 20_000);
+    });
     await json<Reply>('resume');
     const watched = await watching;
     assert.equal(watched.code, 69, watched.stderr);

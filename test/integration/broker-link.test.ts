@@ -14,8 +14,7 @@ import type { Person } from './hub-api-support.ts';
 
 const PAYLOAD = '11\n[]';
 
-describe('an agent that is cut off', function () {
-  this.timeout(60_000);
+describe('an agent that is cut off', () => {
   const journals = new JournalFixture();
   let proxy: TcpProxy;
   let hub: TestHub;
@@ -53,7 +52,7 @@ describe('an agent that is cut off', function () {
   async function online(): Promise<void> {
     await eventually(() => {
       assert.equal(agent.link.health().isOnline, true, agent.link.health().offline?.reason);
-    }, 15_000);
+    });
   }
 
   function endpointId(): string {
@@ -92,18 +91,16 @@ describe('an agent that is cut off', function () {
   async function receives(taskId: string): Promise<void> {
     await eventually(() => {
       assert.ok(agent.received.includes(taskId));
-    }, 10_000);
+    });
   }
 
   it('registers again at once when its queue was deleted, and gets what is submitted next', async () => {
     const before = epoch();
-    const begun = performance.now();
     await management('DELETE', `/queues/${vhost()}/${encodeURIComponent(queue())}`);
     await eventually(() => {
       assert.ok(epoch() > before);
       assert.ok(agent.intake.consuming);
-    }, 10_000);
-    assert.ok(performance.now() - begun < 5_000);
+    });
     await receives(await submit());
   });
 
@@ -117,7 +114,7 @@ describe('an agent that is cut off', function () {
       proxy.cut();
       await eventually(() => {
         assert.ok(epoch() > before);
-      }, 10_000);
+      });
       await online();
       await receives(await submit());
     });
@@ -140,7 +137,7 @@ describe('an agent that is cut off', function () {
       const { offline } = agent.link.health();
       assert.match(offline?.reason ?? '', /ECONNRESET|ended|closed.*; dialling again/);
       assert.ok(Math.abs((offline?.sinceMs ?? 0) - Date.now()) < 20_000);
-    }, 10_000);
+    });
     const since = agent.link.health().offline?.sinceMs;
     await agent.finish();
     await agent.finish();
@@ -148,12 +145,12 @@ describe('an agent that is cut off', function () {
     await eventually(() => {
       const { results } = agent.link.sessions;
       assert.ok(results.phase === 'offline' && results.attempt >= 3);
-    }, 10_000);
+    });
     assert.equal(agent.link.health().offline?.sinceMs, since);
     proxy.refuse(false);
     await eventually(() => {
       assert.equal(agent.confirmed.length, 2);
-    }, 15_000);
+    });
   });
 
   it('sits out a hub that does not know it for the moment, and says so', async () => {
@@ -166,7 +163,7 @@ describe('an agent that is cut off', function () {
     proxy.cut();
     await eventually(() => {
       assert.match(agent.link.health().offline?.reason ?? '', /asking the hub again/);
-    }, 10_000);
+    });
     assert.deepEqual(agent.fatal, []);
     await hub.db
       .updateTable('endpoints')
@@ -181,7 +178,7 @@ describe('an agent that is cut off', function () {
     assert.equal(answer.status, 200);
     await eventually(() => {
       assert.equal(agent.fatal[0]?.code, 'ENDPOINT_NOT_FOUND');
-    }, 10_000);
+    });
   });
 
   it('is fenced by a takeover: takes nothing more, still delivers results, and says who has it', async () => {
@@ -198,17 +195,17 @@ describe('an agent that is cut off', function () {
     assert.equal(taken.status, 200, JSON.stringify(taken.body));
     await eventually(() => {
       assert.match(agent.link.fenced?.message ?? '', /held by login02 \(pid 4711\) since 20/);
-    }, 10_000);
+    });
     assert.ok(agent.intake.pauses.includes('fenced'));
     assert.deepEqual(agent.fatal, [], 'a fenced agent ends when its tasks have');
     await agent.finish(first);
     await eventually(() => {
       assert.deepEqual(agent.confirmed, [first]);
-    }, 10_000);
+    });
     await eventually(async () => {
       const { body } = await person.call('GET', `/v2/tasks/${first}`);
       assert.equal(body['status'], 'success');
-    }, 10_000);
+    });
     const second = await submit();
     await agent.hub.releaseLease(endpointId(), before);
     assert.deepEqual(agent.received, [first], `${second} went to a fenced agent`);
@@ -232,7 +229,7 @@ describe('an agent that is cut off', function () {
     await eventually(async () => {
       const { body } = await person.call('GET', `/v2/tasks/${taskId}`);
       assert.equal(body['status'], 'success');
-    }, 10_000);
+    });
     assert.equal(await agent.hub.handBackTasks(endpointId(), epoch() + 1, [taskId]), 0);
   });
 });

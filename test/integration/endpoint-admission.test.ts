@@ -15,7 +15,7 @@ interface Refusal {
 }
 
 describe('what an endpoint lets in', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
   let echo: RegisteredFunction;

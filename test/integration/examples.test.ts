@@ -29,7 +29,7 @@ const EXPECTED: Readonly<Record<string, readonly (string | RegExp)[]>> = {
 };
 
 describe('examples', function () {
-  this.timeout(90_000);
+  this.timeout(240_000);
   let stack: Stack;
 
   before(async () => {

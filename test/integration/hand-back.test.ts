@@ -1,6 +1,6 @@
 /** An agent that stops gives the hub what it had acked and not begun, so that no task waits for a host that may be gone. */
 import assert from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Client, Executor } from '../../src/sdk/index.ts';
@@ -10,7 +10,7 @@ import { Stack } from '../support/stack.ts';
 const TASK_COUNT = 12;
 
 describe('an agent that stops with tasks that have not begun', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
   let executor: Executor;
@@ -34,21 +34,35 @@ describe('an agent that stops with tasks that have not begun', function () {
   });
 
   it('finishes what runs, and the others run elsewhere, also without its journal', async () => {
+    const gate = join(stack.home, 'gate');
     const futures = Array.from({ length: TASK_COUNT }, (_, index) =>
-      executor.submit(async (n: number) => {
-        await new Promise((resolve) => {
-          setTimeout(resolve, 1500);
-        });
-        return n;
-      }, index),
+      executor.submit(
+        async (path: string, n: number) => {
+          const { existsSync } = await import('node:fs');
+          while (!existsSync(path)) {
+            await new Promise((resolve) => {
+              setTimeout(resolve, 20);
+            });
+          }
+          return n;
+        },
+        gate,
+        index,
+      ),
     );
     await eventually(async () => {
       const { stdout } = await stack.agentCommand('tasks', 'default', '--json');
       const held = JSON.parse(stdout) as { tasks?: unknown[] } | unknown[];
       const count = Array.isArray(held) ? held.length : (held.tasks?.length ?? 0);
       assert.ok(count > 2, stdout);
-    }, 20_000);
-    await stack.stopAgent('default');
+    });
+    const stopped = stack.stopAgent('default');
+    await eventually(async () => {
+      const { stdout } = await stack.agentCommand('status', 'default', '--json');
+      assert.equal((JSON.parse(stdout) as { state: string }).state, 'draining');
+    });
+    await writeFile(gate, '');
+    await stopped;
     const ids = futures.map(({ taskId }) => taskId ?? '');
     const documents = await client.hub.tasks(ids);
     const waiting = ids.filter((taskId) => documents[taskId]?.status === 'waiting-for-ep');

@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url';
 
 import { isAlive, processIdentity } from '../../src/hub/dev/process-identity.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { createDatabase, createVhost, testServices } from '../support/services.ts';
 import type { TestDatabase, TestVhost } from '../support/services.ts';
-import { freePort, runProgram } from '../support/stack.ts';
+import { runProgram } from '../support/stack.ts';
 import type { CommandOutcome } from '../support/stack.ts';
 
 const HUB = fileURLToPath(new URL('../../src/cli/hub.js', import.meta.url));
@@ -23,7 +24,7 @@ function json(outcome: CommandOutcome): Json {
 }
 
 describe('the hub command', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let home: string;
   let vhost: TestVhost;
   let database: TestDatabase;
@@ -173,7 +174,7 @@ describe('the hub command', function () {
     await eventually(() => {
       assert.equal(child.exitCode, null, said);
       assert.match(said, /hub is ready at/);
-    }, 30_000);
+    }, 100_000);
     const status = await hub(['status', '--json'], env);
     assert.equal(status.code, 0, status.stdout);
     assert.equal(json(status)['ready'], true);

@@ -9,8 +9,7 @@ import type { Json, Person } from './hub-api-support.ts';
 
 const HOLDER = { host: 'login1', boot_id: 'b1', pid: 10, start_ticks: 100 };
 
-describe('commands for endpoints at the hub', function () {
-  this.timeout(60_000);
+describe('commands for endpoints at the hub', () => {
   let hub: TestHub;
   let owner: Person;
   let connection: AmqpConnection | undefined;

@@ -14,8 +14,7 @@ import type { Json, Person } from './hub-api-support.ts';
 const HOLDER = { host: 'login1', boot_id: 'b1', pid: 10, start_ticks: 100 };
 const ELSEWHERE = { host: 'login2', boot_id: 'b2', pid: 20, start_ticks: 200 };
 
-describe('endpoints at the hub', function () {
-  this.timeout(60_000);
+describe('endpoints at the hub', () => {
   let hub: TestHub;
   let owner: Person;
   let stranger: Person;

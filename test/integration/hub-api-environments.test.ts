@@ -21,8 +21,7 @@ function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
   return { promise, resolve };
 }
 
-describe('execution environments at the hub', function () {
-  this.timeout(60_000);
+describe('execution environments at the hub', () => {
   let hub: TestHub;
   let owner: Person;
   let member: Person;

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { assertRefused, FUNCTION_CODE, registerFunction, TestHub } from './hub-api-support.ts';
 import type { Person } from './hub-api-support.ts';
 
-describe('functions at the hub', function () {
-  this.timeout(60_000);
+describe('functions at the hub', () => {
   let hub: TestHub;
   let owner: Person;
   let stranger: Person;

@@ -10,7 +10,7 @@ import type { Json, Person } from './hub-api-support.ts';
 const HUB = fileURLToPath(new URL('../../src/cli/hub.js', import.meta.url));
 
 describe('the hub group command', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let hub: TestHub;
   let owner: Person;
   let member: Person;

@@ -41,7 +41,6 @@ except globus_sdk.GroupsAPIError as error:
 `;
 
 describe('groups at the hub', function () {
-  this.timeout(60_000);
   let hub: TestHub;
   let ada: Person;
   let grace: Person;

@@ -7,8 +7,7 @@ import type { TokenClaims } from '../support/oidc-issuer.ts';
 import { TestHub, assertRefused } from './hub-api-support.ts';
 import type { Answer } from './hub-api-support.ts';
 
-describe('tokens of another issuer', function () {
-  this.timeout(60_000);
+describe('tokens of another issuer', () => {
   let issuer: OidcIssuer;
   let other: OidcIssuer;
   let hub: TestHub;

@@ -5,8 +5,7 @@ import { assertRefused, basicAuthorization, TestHub } from './hub-api-support.ts
 
 const MANAGE_PROJECTS = 'urn:globus:auth:scope:auth.globus.org:manage_projects';
 
-describe('the token endpoint of the hub', function () {
-  this.timeout(60_000);
+describe('the token endpoint of the hub', () => {
   let hub: TestHub;
   before(async () => {
     hub = await TestHub.start();

@@ -6,7 +6,6 @@ import { assertRefused, registerFunction, TestHub } from './hub-api-support.ts';
 import type { Json, Person } from './hub-api-support.ts';
 
 describe('search at the hub', function () {
-  this.timeout(60_000);
   let hub: TestHub;
   let owner: Person;
   let member: Person;

@@ -17,8 +17,7 @@ import {
 } from './hub-api-support.ts';
 import type { Person } from './hub-api-support.ts';
 
-describe('the HTTP server of the hub', function () {
-  this.timeout(60_000);
+describe('the HTTP server of the hub', () => {
   let hub: TestHub;
   let person: Person;
   before(async () => {
@@ -228,8 +227,7 @@ describe('the HTTP server of the hub', function () {
   });
 });
 
-describe('a hub that cannot start', function () {
-  this.timeout(60_000);
+describe('a hub that cannot start', () => {
   let hub: TestHub;
   before(async () => {
     hub = await TestHub.start();

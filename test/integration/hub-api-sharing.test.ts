@@ -6,6 +6,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import type { Logger } from '../../src/base/logger.ts';
 import type { Caller } from '../../src/hub/auth/caller.ts';
+import { EndpointCatalogue } from '../../src/hub/catalogue/endpoint-catalogue.ts';
 import { FunctionCatalogue } from '../../src/hub/catalogue/function-catalogue.ts';
 import { MEMBERSHIP_TTL_MS, Memberships } from '../../src/hub/groups/memberships.ts';
 import { createAccessControl } from '../../src/hub/groups/sharing-services.ts';
@@ -27,8 +28,7 @@ function turnedClock(): Clock & { advance: (ms: number) => void } {
   };
 }
 
-describe('sharing at the hub', function () {
-  this.timeout(60_000);
+describe('sharing at the hub', () => {
   let hub: TestHub;
   let owner: Person;
   let member: Person;
@@ -107,20 +107,53 @@ describe('sharing at the hub', function () {
     const ids = await Promise.all(
       Array.from({ length: 10 }, async () => await registerFunction(owner, { group })),
     );
-    let queries = 0;
-    const counted = hub.db.withPlugin({
+    const { db, queries } = countedDatabase();
+    const access = createAccessControl(db, systemClock);
+    const functions = new FunctionCatalogue(db, systemClock, 64 * 1024, access);
+    assert.equal((await functions.callable(asMember(), ids)).size, ids.length);
+    assert.equal(queries(), 2);
+  });
+
+  it('looks functions, endpoints and groups up once for a while', async () => {
+    const fn = await registerFunction(owner, { group });
+    const metadata = { isolation: 'unit' };
+    const registered = await registerEndpoint(owner, { metadata, lease: { holder: HOLDER } });
+    const endpoint = registered.endpoint_id;
+    assert.equal((await share('endpoints', endpoint, { group })).status, 200);
+    const { db, queries } = countedDatabase();
+    const clock = turnedClock();
+    const access = createAccessControl(db, clock);
+    const functions = new FunctionCatalogue(db, clock, 64 * 1024, access);
+    const endpoints = new EndpointCatalogue(db, clock, access);
+    const look = async (): Promise<number> => {
+      const before = queries();
+      assert.equal((await endpoints.usable(asMember(), endpoint)).id, endpoint);
+      assert.ok((await functions.callable(asMember(), [fn])).has(fn));
+      return queries() - before;
+    };
+    assert.equal(await look(), 3, 'the endpoint, the groups, the function');
+    assert.equal(await look(), 0);
+    clock.advance(MEMBERSHIP_TTL_MS);
+    assert.equal(await look(), 3);
+  });
+
+  function asMember(): Caller {
+    const caller: unknown = { id: member.id, tokenKey: 'x', issuer: null, groupsFromClaim: [] };
+    return caller as Caller;
+  }
+
+  /** The database, and how often it was asked through this. */
+  function countedDatabase(): { db: TestHub['db']; queries: () => number } {
+    let count = 0;
+    const db = hub.db.withPlugin({
       transformQuery: ({ node }) => {
-        queries += 1;
+        count += 1;
         return node;
       },
       transformResult: async ({ result }) => await Promise.resolve(result),
     });
-    const access = createAccessControl(counted, systemClock);
-    const functions = new FunctionCatalogue(counted, systemClock, 64 * 1024, access);
-    const caller = { id: member.id, tokenKey: 'x', issuer: null, groupsFromClaim: [] } as unknown;
-    assert.equal((await functions.callable(caller as Caller, ids)).size, ids.length);
-    assert.equal(queries, 2);
-  });
+    return { db, queries: () => count };
+  }
 
   it('remembers a membership for half a minute, and for one token', async () => {
     const clock = turnedClock();

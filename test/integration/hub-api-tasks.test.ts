@@ -10,8 +10,7 @@ import type { Answer, Json, Person } from './hub-api-support.ts';
 const PAYLOAD = packBuffers(['11\n[1]', '11\n{}']);
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-describe('tasks at the hub', function () {
-  this.timeout(60_000);
+describe('tasks at the hub', () => {
   let hub: TestHub;
   let owner: Person;
   let stranger: Person;

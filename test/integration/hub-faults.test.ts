@@ -27,8 +27,7 @@ import {
 import { startTcpProxy } from '../support/tcp-proxy.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 
-describe('a hub in trouble', function () {
-  this.timeout(60_000);
+describe('a hub in trouble', () => {
   let proxy: TcpProxy;
   let fixture: PlaneFixture;
   let endpoint: TestEndpoint;
@@ -167,7 +166,7 @@ describe('a hub in trouble', function () {
     await eventually(() => {
       const ids = new Set(deliveries.map(({ headers }) => String(headers['task_uuid'])));
       assert.equal(ids.size, accepted.length);
-    }, 20_000);
+    });
     await Promise.all(
       accepted.map(async (taskId, index) => {
         if (index % 20 === 0) {
@@ -186,7 +185,7 @@ describe('a hub in trouble', function () {
         )
         .execute();
       assert.equal(open.length, 0);
-    }, 20_000);
+    });
   });
 
   it('hands out again what a queue has lost when its endpoint registers', async () => {
@@ -214,7 +213,7 @@ describe('a hub in trouble', function () {
         deliveries.map(({ headers }) => String(headers['task_uuid'])).sort(),
         [...ids].sort(),
       );
-    }, 10_000);
+    });
   });
 
   it('cuts the endpoints and the readers of a deleted client off', async () => {
@@ -232,7 +231,7 @@ describe('a hub in trouble', function () {
         });
       }
       assert.deepEqual(await direct.selectFrom('revoked_clients').selectAll().execute(), []);
-    }, 15_000);
+    });
   });
 
   describe('gives tasks up', () => {
@@ -253,7 +252,7 @@ describe('a hub in trouble', function () {
         taskTtlMs: 3_600_000,
         lostAfterMs: 3_600_000,
         consumingSinceMs: () => consumingSinceMs,
-        revokeClient: async () => {
+        revoke: async () => {
           await Promise.resolve();
         },
         revokeEpoch: async () => {

@@ -26,7 +26,7 @@ const MARKER = packBuffers([
 ]);
 
 describe('a hub that is killed', function () {
-  this.timeout(90_000);
+  this.timeout(240_000);
   let amqp: TcpProxy;
   let database: TcpProxy;
   let stack: Stack;
@@ -102,7 +102,7 @@ describe('a hub that is killed', function () {
       const others = documents.filter(({ status }) => status !== 'success');
       assert.deepEqual(others, []);
       assert.equal(documents.length, ids.length);
-    }, 30_000);
+    });
   }
 
   async function restartHub(): Promise<void> {
@@ -143,7 +143,7 @@ describe('a hub that is killed', function () {
       ).rows;
     await eventually(async () => {
       assert.equal((await stored()).length, 10);
-    }, 20_000);
+    });
     const before = await stored();
     assert.ok(before.some((row) => row['streamed_at'] === null));
     await restartHub();
@@ -166,7 +166,7 @@ describe('a hub that is killed', function () {
     await eventually(async () => {
       const documents = Object.values(await hub.tasks(ids));
       assert.ok(documents.every(({ status }) => status !== 'waiting-for-ep'));
-    }, 20_000);
+    });
     database.hold('to-clients', true);
     await eventually(async () => {
       assert.equal(await ran('unstored'), 6);
@@ -188,12 +188,12 @@ describe('a hub that is killed', function () {
     const ended = once(agent, 'exit') as Promise<[number | null]>;
     await eventually(async () => {
       assert.equal((await hub.endpointStatus(stack.endpointId)).status, 'online');
-    }, 20_000);
+    });
     const ids = await submit('fenced', 2, 3_000);
     await eventually(async () => {
       const documents = Object.values(await hub.tasks(ids));
       assert.ok(documents.every(({ status }) => status === 'running'));
-    }, 10_000);
+    });
     await hub.updateEndpoint(stack.endpointId, {
       endpoint_name: 'default',
       lease: {

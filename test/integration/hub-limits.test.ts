@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { sleep, systemClock } from '../../src/base/clock.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { Client } from '../../src/sdk/index.ts';
+import { eventually } from '../support/eventually.ts';
 import { TestHub, assertRefused, registerEndpoint, registerFunction } from './hub-api-support.ts';
 import type { Person } from './hub-api-support.ts';
 
@@ -12,7 +13,6 @@ const REQUESTS_MAX = 12;
 const ADDRESS_REQUESTS_MAX = 40;
 
 describe('limits of the hub', function () {
-  this.timeout(60_000);
   let hub: TestHub;
 
   before(async () => {
@@ -71,16 +71,22 @@ describe('limits of the hub', function () {
   it('counts device codes and tokens by address, and never the question for its health', async () => {
     const ask = async (): Promise<number> =>
       (await hub.form('/v2/oauth2/device_authorization', { client_id: 'nobody' })).status;
-    const devices = await Promise.all(Array.from({ length: 60 }, ask));
-    assert.ok(devices.includes(429), 'device codes are not limited');
-    const tokens = await Promise.all(
-      Array.from(
-        { length: 3 * ADDRESS_REQUESTS_MAX },
-        async () => await hub.form('/v2/oauth2/token', { grant_type: 'password' }),
-      ),
-    );
-    const refused = tokens.find(({ status }) => status === 429);
-    assert.ok(refused !== undefined, 'tokens are not limited');
+    // How many fall into one window is up to the machine.
+    await eventually(async () => {
+      const devices = await Promise.all(Array.from({ length: 60 }, ask));
+      assert.ok(devices.includes(429), 'device codes are not limited');
+    });
+    const refused = await eventually(async () => {
+      const tokens = await Promise.all(
+        Array.from(
+          { length: 3 * ADDRESS_REQUESTS_MAX },
+          async () => await hub.form('/v2/oauth2/token', { grant_type: 'password' }),
+        ),
+      );
+      const one = tokens.find(({ status }) => status === 429);
+      assert.ok(one !== undefined, 'tokens are not limited');
+      return one;
+    });
     assertRefused(
       refused,
       429,

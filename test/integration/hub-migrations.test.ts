@@ -10,8 +10,7 @@ import { MIGRATIONS } from '../../src/hub/db/migrations/index.ts';
 import { createDatabase, testServices } from '../support/services.ts';
 import type { TestDatabase } from '../support/services.ts';
 
-describe('a database of the hub before people and groups', function () {
-  this.timeout(60_000);
+describe('a database of the hub before people and groups', () => {
   let database: TestDatabase;
   let db: ReturnType<typeof openDatabase>;
   beforeEach(async () => {

@@ -4,9 +4,12 @@ import { randomUUID } from 'node:crypto';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { ComputeError, ConfigError, UnavailableError } from '../../src/base/errors.ts';
-import { createTaskPlane } from '../../src/hub/hub-services.ts';
+import { ClientRegistry } from '../../src/hub/auth/client-registry.ts';
+import { PeopleRegistry } from '../../src/hub/auth/people.ts';
+import { createTaskPlane } from '../../src/hub/task-plane.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import type { AmqpConnection } from '../../src/transport/amqp/connection.ts';
+import { eventually } from '../support/eventually.ts';
 import { managementRequest } from '../support/services.ts';
 import { collect, registerEndpoint, resultBody, startPlane } from '../support/task-plane.ts';
 import type { PlaneFixture, TestEndpoint } from '../support/task-plane.ts';
@@ -121,6 +124,71 @@ describe('broker topology', () => {
     const { topology } = createTaskPlane(fixture.options);
     assert.deepEqual(await topology.resultConnection(own.ownerId), first);
     await dialled.withChannel(async (channel) => await channel.checkExchange('results'));
+  });
+
+  it('gives a person other credentials once those before were ended, and the same queues', async () => {
+    const client = await new ClientRegistry(fixture.db, systemClock).create('rotating');
+    const { topology } = fixture.plane;
+    // Another hub process, which remembers what it has handed out.
+    const { topology: elsewhere } = createTaskPlane(fixture.options);
+    const first = await topology.resultConnection(client.id);
+    assert.deepEqual(await elsewhere.resultConnection(client.id), first);
+    const leaked = await fixture.dial(first.connection_url);
+    const endpoint = await registerEndpoint(fixture, client.id);
+    const session = await fixture.dial(endpoint.url);
+    await new ClientRegistry(fixture.db, systemClock).renewSecret(client.id);
+    await leaked.closed;
+    await assert.rejects(dialAmqp({ url: first.connection_url, connectionName: 'leaked' }), {
+      code: 'TOKEN_REJECTED',
+    });
+    const second = await elsewhere.resultConnection(client.id);
+    assert.notEqual(second.connection_url, first.connection_url);
+    assert.equal(second.queue_prefix, first.queue_prefix);
+    assert.deepEqual(await topology.resultConnection(client.id), second);
+    const groupId = randomUUID();
+    await topology.declareTaskGroupQueue(client.id, groupId);
+    await collect(await fixture.dial(second.connection_url), second.queue_prefix + groupId);
+    // The agents of a client go on: they get the new secret in their own time.
+    await session.withChannel(async (channel) => await channel.checkExchange('results'));
+  });
+
+  it('gives none to whom it has shut out, and others to whom it lets in again', async () => {
+    const people = new PeopleRegistry(fixture.db);
+    const { id } = await people.create({ username: 'ada', password: 'correct horse battery' });
+    const { topology } = fixture.plane;
+    const before = await topology.resultConnection(id);
+    await people.setDisabled(id, true);
+    // With a token that a hub process remembers for a moment.
+    await assert.rejects(topology.resultConnection(id), { code: 'USER_UNAUTHENTICATED' });
+    await people.setDisabled(id, false);
+    const after = await topology.resultConnection(id);
+    assert.notEqual(after.connection_url, before.connection_url);
+    await fixture.dial(after.connection_url);
+    await eventually(async () => {
+      await assert.rejects(dialAmqp({ url: before.connection_url, connectionName: 'before' }), {
+        code: 'TOKEN_REJECTED',
+      });
+    });
+  });
+
+  it('cuts the agents of a person off with a new password, and when they are signed out', async () => {
+    const people = new PeopleRegistry(fixture.db);
+    const person = await people.create({ username: 'grace', password: 'correct horse battery' });
+    for (const end of [
+      async () => {
+        await people.setPassword(person, 'another password');
+      },
+      async () => {
+        await people.signOut(person.id);
+      },
+    ]) {
+      const reader = await fixture.dial(
+        (await fixture.plane.topology.resultConnection(person.id)).connection_url,
+      );
+      const agent = await fixture.dial((await registerEndpoint(fixture, person.id)).url);
+      await end();
+      await Promise.all([reader.closed, agent.closed]);
+    }
   });
 
   it('puts an explicit port and an encoded virtual host into what it hands out', () => {

@@ -9,7 +9,7 @@ import { Stack } from '../support/stack.ts';
 const CHARS = 300_000;
 
 describe('large results from end to end', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
 

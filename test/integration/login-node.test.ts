@@ -9,7 +9,7 @@ import { Stack, runProgram } from '../support/stack.ts';
 import type { CommandOutcome } from '../support/stack.ts';
 
 describe('an agent on a login node', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let client: Client;
   let executor: Executor;
@@ -78,7 +78,7 @@ describe('an agent on a login node', function () {
     const nice = await client.registerPythonFunction(
       'import os\ndef f():\n    return os.nice(0)\n',
     );
-    assert.equal(await executor.submitToRegisteredFunction(nice, []), 10);
+    assert.equal(await executor.submitToRegisteredFunction(nice, []), Math.max(10, getPriority()));
     assert.equal(getPriority(await stack.agentPid('default')), getPriority());
   });
 });

@@ -35,7 +35,7 @@ function parseMetrics(text: string): Samples {
 }
 
 describe('an agent that is looked at', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let proxy: TcpProxy;
   let client: Client;
@@ -141,7 +141,7 @@ describe('an agent that is looked at', function () {
       const nowS = Date.now() / 1000;
       assert.ok((now['outpost_auth_expiry_timestamp_seconds'] ?? 0) > nowS);
       assert.ok(nowS - (now['outpost_last_heartbeat_timestamp_seconds'] ?? 0) < 10);
-    }, 10_000);
+    });
     const directory = join(stack.home, '.outpost', 'default', 'logs', 'tasks');
     await eventually(async () => {
       const [name = ''] = await readdir(directory);
@@ -185,7 +185,7 @@ describe('an agent that is looked at', function () {
     await eventually(async () => {
       const name = 'outpost_worker_restarts_total{language="python"}';
       assert.equal((await scrape())[name], (before[name] ?? 0) + 1);
-    }, 10_000);
+    });
     await stack.stopAgent('default');
     const dead = await stack.agentCommand('logs', 'default', '--task', taskIdOf(deadFuture));
     assert.match(dead.stdout, /^Outcome: +failed: WORKER_EXITED: /m);
@@ -212,7 +212,7 @@ describe('an agent that is looked at', function () {
       assert.equal(total, 1);
       assert.equal(task?.phase, 'running');
       return task.taskId;
-    }, 15_000);
+    });
     assert.equal(taskId, taskIdOf(future));
     const task = (await agentJson('tasks', 'default', '--task', taskId)) as unknown as Timeline;
     assert.deepEqual(
@@ -232,7 +232,7 @@ describe('an agent that is looked at', function () {
       const outcome = await stack.agentCommand('tasks', 'default', '--task', taskId);
       assert.equal(outcome.code, 69);
       return outcome;
-    }, 10_000);
+    });
     assert.match(over.stderr, /result was delivered/);
     const quiet = await stack.agentCommand('logs', 'default', '--task', taskId);
     assert.equal(quiet.code, 0);
@@ -252,12 +252,12 @@ describe('an agent that is looked at', function () {
         reasons.map(({ part }) => part),
         ['broker'],
       );
-    }, 15_000);
+    });
     assert.equal((await ask('/healthz')).status, 200);
     proxy.stall(false);
     await eventually(async () => {
       assert.equal((await ask('/readyz')).status, 200);
-    }, 30_000);
+    });
   });
 
   it('counts connections that were made again', async () => {
@@ -270,7 +270,7 @@ describe('an agent that is looked at', function () {
         assert.ok((now[name] ?? 0) > (before[name] ?? 0), name);
         assert.equal(now[`outpost_broker_session_up{session="${session}"}`], 1);
       }
-    }, 20_000);
+    });
   });
 
   it('logs more for a while when told so, and only what is asked for is shown', async () => {
@@ -284,7 +284,7 @@ describe('an agent that is looked at', function () {
     proxy.cut();
     await eventually(async () => {
       assert.ok((await debugLines()) > 0);
-    }, 10_000);
+    });
     const shown = await stack.agentCommand('logs', 'default', '--level', 'warn', '--since', '1h');
     assert.match(shown.stdout, / WARN {2}not connected to the broker/);
     assert.doesNotMatch(shown.stdout, / (INFO|DEBUG) /);

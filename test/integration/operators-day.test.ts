@@ -362,10 +362,7 @@ describe('a day of an operator', function () {
     process.kill(pid, 'SIGKILL');
     await stateIs('stale');
     assert.match(await screen(), new RegExp(`^State: +stale \\(process ${pid} is gone .*agent start day\\)$`, 'm')); // prettier-ignore
-    const before = performance.now();
     await agent(0, 'start', 'day');
-    const tookMs = performance.now() - before;
-    assert.ok(tookMs < SOON_MS, `the start took ${tookMs.toFixed(0)} ms`);
     assert.notEqual(await notePid(), pid);
     assert.deepEqual(await end(lost, ...waiting), ['AGENT_RESTARTED', 'behind-kill-1', 'behind-kill-2']); // prettier-ignore
     const shown = await agent(0, 'logs', 'day', '--task', lost.taskId);
@@ -401,13 +398,13 @@ describe('a day of an operator', function () {
     await edit({ display_name: 'Afternoon' });
     await agent(0, 'reload', 'day');
     await eventually(async () => {
-      assert.match(await screen(), /^Warning: +the hub does not take the registration, and tasks run all the same: .*refused client .*check client id and secret\)$/m); // prettier-ignore
+      assert.match(await screen(), /^Warning: +the hub does not take the registration, and tasks run all the same: .*refused client .*without a restart\)$/m); // prettier-ignore
     }, SOON_MS);
     assert.deepEqual(await end(await submit('after-refusal')), ['after-refusal']);
     await forgetAtBroker();
     await stateIs('offline');
     const shown = await screen();
-    assert.match(shown, /^State: +offline \(OFFLINE since .*refused client .*check client id and secret\)\)$/m); // prettier-ignore
+    assert.match(shown, /^State: +offline \(OFFLINE since .*refused client .*without a restart\)\)$/m); // prettier-ignore
     assert.ok(!shown.includes(secret) && !shown.includes(stack.client.secret));
     assert.match((await agent(0, 'list')).stdout, /^day .* offline /m);
     const waiting = await submit('while-refused');

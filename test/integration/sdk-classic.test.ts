@@ -18,8 +18,7 @@ import type { ClientOptions } from '../../src/sdk/index.ts';
 import { FakeHub, errorBody } from '../support/fake-hub.ts';
 import type { FakeTask } from '../support/fake-hub.ts';
 
-describe('classic client', function () {
-  this.timeout(20_000);
+describe('classic client', () => {
   let hub: FakeHub;
   let client: Client;
   const here = randomUUID();
@@ -296,7 +295,7 @@ describe('classic client', function () {
     const patient = makeClient({ retries: 1 });
     const begunMs = performance.now();
     await patient.run(fn, { endpointId: here, args: [1] });
-    assert.ok(performance.now() - begunMs >= 1_000);
+    assert.ok(performance.now() - begunMs >= 990);
     hub.misbehave('/submit', { ...limited, headers: { 'retry-after': '600' } });
     await assert.rejects(patient.run(fn, { endpointId: here, args: [1] }), {
       code: 'RATE_LIMITED',

@@ -8,8 +8,7 @@ import { SerializationError } from '../../src/sdk/errors.ts';
 import { bundleModule } from '../../src/sdk/module-bundle.ts';
 import { FunctionSources } from '../../src/workers/javascript/function-source.ts';
 
-describe('bundled module', function () {
-  this.timeout(20_000);
+describe('bundled module', () => {
   let directory: string;
 
   before(async () => {

@@ -16,8 +16,7 @@ import { clientCredentialsTokenSource } from '../../src/transport/oauth/client-c
 import { Stack } from '../support/stack.ts';
 import type { ClientCredentials } from '../support/stack.ts';
 
-describe('SDK at a hub with several people', function () {
-  this.timeout(60_000);
+describe('SDK at a hub with several people', () => {
   let stack: Stack;
   let friend: ClientCredentials;
   let owner: Client;

@@ -28,8 +28,7 @@ const fastClock: Clock = {
   after: (delayMs, callback, options) => systemClock.after(delayMs / 100, callback, options),
 };
 
-describe('SDK submissions', function () {
-  this.timeout(20_000);
+describe('SDK submissions', () => {
   let broker: SdkBroker;
   let stage: SdkStage;
   let hub: FakeHub;
@@ -119,10 +118,10 @@ describe('SDK submissions', function () {
 
   it('rejects each future of a batch that could not be handed over in time, and goes on', async () => {
     const client = stage.makeClient({ retries: 0 });
-    const executor = stage.makeExecutor({ client, clock: fastClock, retryForMs: 5_000 });
+    const executor = stage.makeExecutor({ client, clock: fastClock, retryForMs: 100_000 });
     const fn = await client.registerFunction((x: number) => x);
     const away = { status: 503, body: errorBody(503, 'UNKNOWN_ERROR', 'starting') };
-    hub.misbehave('/submit', away, away, away, away, away, away);
+    hub.misbehave('/submit', ...Array.from({ length: 30 }, () => away));
     const futures = [1, 2].map((n) => executor.submit(fn, n));
     for (const future of futures) {
       await assert.rejects(
@@ -284,11 +283,12 @@ describe('SDK submissions', function () {
   });
 
   it('leaves nothing that keeps a program alive', async () => {
+    const idleMs = 80_000;
     const sdk = new URL('../../src/sdk/index.js', import.meta.url).href;
     const program = `
       const { AbortError, Client, Executor, asCompleted } = await import(${JSON.stringify(sdk)});
       const client = new Client();
-      const executor = new Executor({ client, endpointId: ${JSON.stringify(stage.endpointId)}, idleMs: 60_000 });
+      const executor = new Executor({ client, endpointId: ${JSON.stringify(stage.endpointId)}, idleMs: ${idleMs} });
       const add = (a, b = 0) => a + b;
       await Promise.all([1, 2].map((n) => executor.submit(add, n)));
       for await (const value of executor.map(add, [1, 2, 3])) if (value === 2) break;
@@ -296,18 +296,17 @@ describe('SDK submissions', function () {
       const aborted = executor.submitWith({ signal: stop.signal }, add, 1);
       stop.abort();
       await aborted.catch((error) => error instanceof AbortError || process.exit(1));
-      await executor.shutdown();
-      const endedMs = performance.now();
-      process.on('exit', () => console.log(performance.now() - endedMs < 1000 ? 'at once' : 'late'));`;
+      await executor.shutdown();`;
     const outcome = await runProgram(process.execPath, ['--input-type=module', '-e', program], {
       env: {
         OUTPOST_HUB_URL: hub.url,
         OUTPOST_CLIENT_ID: hub.clientId,
         OUTPOST_CLIENT_SECRET: hub.clientSecret,
       },
-      limitMs: 15_000,
+      // Sooner than what was kept for later use would be given up.
+      limitMs: idleMs / 2,
     });
-    assert.deepEqual(outcome, { code: 0, stdout: 'at once\n', stderr: '' });
+    assert.deepEqual(outcome, { code: 0, stdout: '', stderr: '' });
   });
 
   it('refuses bounds that leave no room', () => {

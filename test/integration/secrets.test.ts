@@ -35,7 +35,7 @@ function descendantsOf(pid: number): number[] {
 }
 
 describe('secrets of a real run', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   let proxy: RecordingProxy;
   let client: Client;
@@ -164,11 +164,15 @@ describe('secrets of a real run', function () {
         noteProcess(process, `under agent ${name}`);
       }
     }
-    const sleeping = executor.submit(async () => {
-      await new Promise((resolve) => {
-        setTimeout(resolve, 1000);
-      });
-    });
+    const gate = join(stack.home, 'gate');
+    const held = executor.submit(async (path: string) => {
+      const { existsSync } = await import('node:fs');
+      while (!existsSync(path)) {
+        await new Promise((resolve) => {
+          setTimeout(resolve, 20);
+        });
+      }
+    }, gate);
     await eventually(async () => {
       const names = await noteFiles(join(stack.home, '.outpost'));
       assert.ok(
@@ -176,7 +180,8 @@ describe('secrets of a real run', function () {
         'the journal has no segment yet',
       );
     });
-    await sleeping;
+    await writeFile(gate, '');
+    await held;
   });
 
   it('are not in what commands print', async () => {

@@ -1,6 +1,8 @@
 /** One home on two login nodes: what is started on one of them is seen and steered from the other. Both are UTS namespaces of this host. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,8 +27,9 @@ interface Status {
 }
 
 describe('one home on two login nodes', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
+  const services: ChildProcess[] = [];
 
   before(async function () {
     const probe = spawnSync('unshare', ['--uts', 'hostname', 'login01'], { encoding: 'utf8' });
@@ -42,6 +45,9 @@ describe('one home on two login nodes', function () {
   });
 
   after(async () => {
+    for (const child of services) {
+      child.kill('SIGKILL');
+    }
     for (const node of TWO) {
       await on(node, 'stop', '--all', '--timeout', '20');
     }
@@ -58,6 +64,30 @@ describe('one home on two login nodes', function () {
       ['--uts', 'sh', '-c', script, node, process.execPath, AGENT, ...args],
       { env: { ...stack.agentEnvironment, XDG_RUNTIME_DIR: runtime }, limitMs: 60_000 },
     );
+  }
+
+  /** The agent as a service manager runs it on one of the nodes. */
+  function service(node: LoginNode): { said: () => string; end: () => Promise<number | null> } {
+    const script = 'hostname "$0" && exec "$@"';
+    const flags = ['start', '--foreground', '--standby'];
+    const child = spawn(
+      'unshare',
+      ['--uts', 'sh', '-c', script, node, process.execPath, AGENT, ...flags],
+      { env: { ...stack.agentEnvironment, XDG_RUNTIME_DIR: join(stack.home, `run-${node}`) } },
+    );
+    services.push(child);
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => (said += text));
+    }
+    const exited = once(child, 'close') as Promise<[number | null]>;
+    return {
+      said: () => said,
+      end: async () => {
+        child.kill('SIGTERM');
+        return (await exited)[0];
+      },
+    };
   }
 
   async function done(node: LoginNode, ...args: string[]): Promise<string> {
@@ -109,6 +139,37 @@ describe('one home on two login nodes', function () {
       name: 'default',
       was_running: true,
     });
+  });
+
+  it('refuses to start it in the foreground, too, and leaves the lock of the other node alone', async () => {
+    const outcome = await on('login02', 'start', '--foreground');
+    assert.equal(outcome.code, 73, outcome.stderr);
+    assert.match(outcome.stderr, /running on login01 since .*--takeover/);
+    const { state, host } = await statusOn('login01');
+    assert.deepEqual([state, host], ['online', 'login01']);
+  });
+
+  it('stands by for it as a service, in one line, and takes over when the other node has ended it', async () => {
+    const standby = service('login02');
+    await eventually(() => {
+      assert.match(standby.said(), /standing by: another host has the endpoint/);
+    }, 30_000);
+    assert.equal((await statusOn('login01')).state, 'online');
+    assert.equal((await statusOn('login02')).state, 'elsewhere');
+    assert.equal(standby.said().trim().split('\n').length, 1, standby.said());
+    await done('login01', 'stop');
+    await eventually(async () => {
+      assert.equal((await statusOn('login02')).state, 'online');
+    }, 30_000);
+    // The node that comes back stands by in its turn, and ends at once when it is told to.
+    const back = service('login01');
+    await eventually(() => {
+      assert.match(back.said(), /standing by/);
+    }, 30_000);
+    assert.equal(await back.end(), 0);
+    assert.match((await statusOn('login01')).reason ?? '', /^running on login02 since /);
+    assert.equal(await standby.end(), 0);
+    await done('login01', 'start');
   });
 
   it('pauses, drains, reloads and resumes it from the other node', async () => {
@@ -186,7 +247,7 @@ describe('one home on two login nodes', function () {
           (await statusOn('login01')).reason ?? '',
           /on login02 since .* silent since \d{4}-.*: its lease has ended; to start it here: agent start default/,
         );
-      }, 30_000);
+      });
       const outcome = await on('login01', 'stop');
       assert.equal(outcome.code, 69, outcome.stderr);
       assert.match(outcome.stderr, /silent since .*agent start default/);
@@ -198,7 +259,7 @@ describe('one home on two login nodes', function () {
     // Fenced, it finishes what it has and ends; the lock of its successor stays.
     await eventually(() => {
       assert.equal(isAlive(pid), false);
-    }, 30_000);
+    });
     assert.equal((await statusOn('login01')).state, 'online');
     await done('login01', 'stop');
   });

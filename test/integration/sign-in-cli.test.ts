@@ -1,13 +1,10 @@
 /** A person from `hub user create` to `agent logout`, by the commands, with a browser that the test is. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { eventually } from '../support/eventually.ts';
-import { browse, submitForm } from '../support/sign-in.ts';
+import { agentLogin } from '../support/agent-login.ts';
 import { Stack, runProgram } from '../support/stack.ts';
 import type { CommandOutcome } from '../support/stack.ts';
 
@@ -22,7 +19,7 @@ function json(outcome: CommandOutcome): Json {
 }
 
 describe('the sign-in of a person', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let stack: Stack;
   before(async () => {
     stack = await Stack.start({ hubOnly: true });
@@ -46,27 +43,7 @@ describe('the sign-in of a person', function () {
   }
 
   async function login(username: string): Promise<CommandOutcome> {
-    const child = spawn(
-      process.execPath,
-      [join(CLI, 'agent.js'), 'login', '--no-browser', '--json'],
-      {
-        env: agentEnvironment(),
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
-    const output = { stdout: '', stderr: '' };
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
-    const ended = once(child, 'close');
-    const url = await eventually(() => {
-      const found = /or open (http\S+)/.exec(output.stderr)?.[1];
-      assert.ok(found !== undefined, output.stderr);
-      return found;
-    }, 20_000);
-    const answer = await submitForm(url, await browse(url), { username, password: PASSWORD });
-    assert.equal(answer.status, 200, answer.text);
-    const [code] = (await ended) as [number];
-    return { code, ...output };
+    return await agentLogin(agentEnvironment(), { username, password: PASSWORD });
   }
 
   it('goes from the account to the end of the login', async () => {
@@ -85,7 +62,7 @@ describe('the sign-in of a person', function () {
     assert.equal(me['email'], 'ada@example.org');
     assert.equal(me['kind'], 'person');
     assert.equal(me['hub_url'], stack.hubUrl);
-    assert.match(String(me['source']), /login in .*logins\.json/);
+    assert.match(String(me['source']), /^login of ada in .*logins\.json$/);
     assert.equal(json(await agent('logout', '--json'))['signed_out'], true);
     assert.equal(json(await agent('logout', '--json'))['signed_out'], false);
     const nobody = await agent('whoami');

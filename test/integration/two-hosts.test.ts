@@ -25,8 +25,9 @@ import { Client, Executor } from '../../src/sdk/index.ts';
 import { TestAuthority } from '../support/certificates.ts';
 import type { CertificateFiles } from '../support/certificates.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { NetworkNamespace } from '../support/network-namespace.ts';
-import { freePort, runProgram } from '../support/stack.ts';
+import { runProgram } from '../support/stack.ts';
 import type { ClientCredentials, CommandOutcome } from '../support/stack.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli/', import.meta.url));
@@ -211,7 +212,7 @@ class TwoHosts {
     await eventually(() => {
       assert.equal(hub.exitCode, null, `the hub ended: ${said}`);
       assert.match(said, /hub is ready at https:/);
-    }, 30_000);
+    });
     const status = await this.hubCommand('status', '--json');
     assert.equal(status.code, 0, `${status.stdout}${status.stderr}`);
     const created = await this.hubCommand('client', 'create', 'tester', '--json');
@@ -395,7 +396,7 @@ describe('hub and agent on two hosts', function () {
       await eventually(() => {
         assert.equal(started.exitCode, null);
         assert.match(said, /"url": "http:\/\/localhost:5000"/);
-      }, 20_000);
+      });
     });
 
     after(() => {
@@ -447,7 +448,7 @@ describe('hub and agent on two hosts', function () {
     try {
       await eventually(async () => {
         assert.equal(await status(), 'offline');
-      }, 20_000);
+      });
       during = Array.from({ length: 10 }, (_, n) => executor.submit(work, 100 + n));
       await eventually(async () => {
         const { stdout } = await hosts.agent('status', 'default', '--json');
@@ -462,7 +463,7 @@ describe('hub and agent on two hosts', function () {
     ]);
     await eventually(async () => {
       assert.equal(await status(), 'online');
-    }, 30_000);
+    });
     await executor.shutdown();
   });
 });

@@ -10,7 +10,6 @@ import { Stack } from '../support/stack.ts';
 const URL_VARIABLE = 'GLOBUS_SDK_SERVICE_URL_COMPUTE';
 
 describe('the unmodified @globus/sdk', function () {
-  this.timeout(120_000);
   let stack: Stack;
   let authorization: { Authorization: string };
   let urlBefore: string | undefined;

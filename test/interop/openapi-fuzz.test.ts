@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -69,6 +70,17 @@ function configuration({ known, token, client }: Ids): string {
   ].join('\n');
 }
 
+/** The run that goes on, and its end. */
+let running: { readonly child: ChildProcess; readonly ended: Promise<unknown> } | undefined;
+
+/** A test that has timed out leaves its client at work. */
+async function endSchemathesis(): Promise<void> {
+  const left = running;
+  running = undefined;
+  left?.child.kill('SIGKILL');
+  await left?.ended;
+}
+
 async function schemathesis(args: readonly string[]): Promise<{ code: number; text: string }> {
   const command = process.env['OUTPOST_TEST_SCHEMATHESIS'] ?? '';
   assert.notEqual(command, '', 'OUTPOST_TEST_SCHEMATHESIS is not set: run this with `npm test`');
@@ -79,7 +91,9 @@ async function schemathesis(args: readonly string[]): Promise<{ code: number; te
       text += chunk.toString('utf8');
     });
   }
-  const [code] = (await once(child, 'close')) as [number | null];
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  running = { child, ended };
+  const [code] = await ended;
   return { code: code ?? -1, text };
 }
 
@@ -120,6 +134,8 @@ describe(`the OpenAPI document of the hub (FUZZ_SEED=${SEED})`, function () {
     const basic = basicAuthorization(client.id, client.secret);
     await writeFile(config, configuration({ known, token, client: basic }), { mode: 0o600 });
   });
+  afterEach(endSchemathesis);
+
   after(async () => {
     await rm(directory, { recursive: true, force: true });
     await hub.stop();

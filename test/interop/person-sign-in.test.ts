@@ -16,8 +16,7 @@ const PASSWORD = 'correct horse battery';
 const HUB = fileURLToPath(new URL('../../src/cli/hub.js', import.meta.url));
 const PROGRAM = join(packageRoot(), 'test/interop/python/person_sign_in.py');
 
-describe('a person with the unmodified globus-compute-sdk', function () {
-  this.timeout(120_000);
+describe('a person with the unmodified globus-compute-sdk', () => {
   let stack: Stack;
   before(async () => {
     stack = await Stack.start({ hubOnly: true, port: SDK_PORT });

@@ -32,6 +32,8 @@ export interface Misbehaviour {
   readonly drop?: 'before' | 'after';
   /** Never answer. */
   readonly hang?: boolean;
+  /** It answers when this has resolved. */
+  readonly until?: Promise<void>;
 }
 
 /** A task that was submitted. */
@@ -142,6 +144,7 @@ export class FakeHub {
     };
     this.requests.push(seen);
     const behaviour = this.#nextMisbehaviour(seen.path);
+    await behaviour?.until;
     if (behaviour?.hang === true) {
       return;
     }

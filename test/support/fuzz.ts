@@ -1,11 +1,10 @@
 /**
- * Parameters of the randomised tests. Every run prints its seed in the titles, so that one that hangs or dies can be repeated too:
+ * Parameters of the randomised tests. `npm test` tries the same inputs every time: a change is judged by what it changes. `npm run fuzz`
+ * looks for new ones. Every run prints its seed in the titles, so that one that hangs or dies can be repeated too:
  *
  *   FUZZ_SEED=123 npm test -- unit           the same inputs again
  *   npm run fuzz -- --seed 123 --examples 2000
  */
-import { randomInt } from 'node:crypto';
-
 import type { Parameters } from 'fast-check';
 
 function wholeNumber(name: string): number | undefined {
@@ -14,7 +13,7 @@ function wholeNumber(name: string): number | undefined {
 }
 
 /** Seed of this run. */
-export const FUZZ_SEED = wholeNumber('FUZZ_SEED') ?? randomInt(1_000_000_000);
+export const FUZZ_SEED = wholeNumber('FUZZ_SEED') ?? 20_260_301;
 
 /** Examples for each property, when somebody asked for more or fewer than the test's own number. */
 export const FUZZ_EXAMPLES = wholeNumber('FUZZ_EXAMPLES');

@@ -2,7 +2,7 @@
  * Fails a run that leaves something behind: a handle, a signal listener, or a process warning.
  *
  * What is there before the first test is not ours to blame, and what closes by itself (a kept-alive HTTP connection, a socket
- * that is on its way out) gets a few seconds. What is then still there is named, and the process is ended, because a leak
+ * that is on its way out) gets half a minute. What is then still there is named, and the process is ended, because a leak
  * would keep it alive for ever.
  */
 import assert from 'node:assert/strict';
@@ -14,8 +14,8 @@ import { eventually } from './eventually.ts';
 /** Standard streams and file reads: their number says nothing about us. */
 const IGNORED_KINDS = new Set(['TTYWrap', 'PipeWrap', 'FSReqCallback', 'FSReqPromise']);
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const;
-/** Longer than the 4 s for which fetch keeps an idle connection. */
-const SETTLE_MS = 8_000;
+/** Much longer than the 4 s for which fetch keeps an idle connection. */
+const SETTLE_MS = 30_000;
 /** Time for the reporter to write before the process is ended by force. */
 const REPORT_MS = 1_000;
 

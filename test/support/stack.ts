@@ -8,18 +8,19 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { eventually } from './eventually.ts';
+import { freePort } from './free-port.ts';
 import { createDatabase, createVhost, testServices, uniqueName } from './services.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli/', import.meta.url));
-const STOP_LIMIT_MS = 20_000;
+const STOP_LIMIT_MS = 60_000;
 /** A first start migrates the database; on a busy machine that takes a while. */
-const START_LIMIT_MS = 60_000;
+const START_LIMIT_MS = 100_000;
+const START_LIMIT = ['--timeout', String(START_LIMIT_MS / 1000)];
 
 /** What a command printed and how it ended. */
 export interface CommandOutcome {
@@ -65,17 +66,6 @@ function throughPort(url: string, port: number | undefined): string {
   return through.href;
 }
 
-/** A TCP port that nothing listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  assert.ok(typeof address === 'object' && address !== null);
-  server.close();
-  await once(server, 'close');
-  return address.port;
-}
-
 /** Options of {@link startStack}. */
 export interface StackOptions {
   /** Port of the hub; a free one by default. The unmodified Python SDK knows only 5000. */
@@ -88,6 +78,8 @@ export interface StackOptions {
   readonly hub?: Readonly<Record<string, string>>;
   /** Start no agent. */
   readonly hubOnly?: boolean;
+  /** Directory of the programs `hub.js` and `agent.js`; those of the test build by default. */
+  readonly programs?: string;
 }
 
 /** A running hub and agent. */
@@ -97,6 +89,7 @@ export class Stack {
   readonly client: ClientCredentials;
   endpointId = '';
   readonly #environment: NodeJS.ProcessEnv;
+  readonly #programs: string;
   readonly #release: () => Promise<void>;
   #hub: ChildProcess | undefined;
 
@@ -105,16 +98,19 @@ export class Stack {
     hubUrl: string,
     client: ClientCredentials,
     environment: NodeJS.ProcessEnv,
+    programs: string,
     release: () => Promise<void>,
   ) {
     this.home = home;
     this.hubUrl = hubUrl;
     this.client = client;
     this.#environment = environment;
+    this.#programs = programs;
     this.#release = release;
   }
 
   static async start(options: StackOptions = {}): Promise<Stack> {
+    const { programs = CLI } = options;
     const services = testServices();
     const vhost = await createVhost(services.managementUrl, uniqueName('stack'));
     const database = await createDatabase(services.databaseUrl, uniqueName('stack'));
@@ -139,10 +135,10 @@ export class Stack {
       await database.drop();
       await rm(home, { recursive: true, force: true });
     };
-    const bare = new Stack(home, hubUrl, { id: '', secret: '' }, environment, release);
+    const bare = new Stack(home, hubUrl, { id: '', secret: '' }, environment, programs, release);
     await bare.startHub();
     const client = await bare.createClient('tester');
-    const stack = new Stack(home, hubUrl, client, environment, release);
+    const stack = new Stack(home, hubUrl, client, environment, programs, release);
     stack.#hub = bare.#hub;
     if (options.hubOnly !== true) {
       await stack.configureAgent('default', options.agent);
@@ -162,19 +158,19 @@ export class Stack {
   }
 
   async hubCommand(...args: string[]): Promise<CommandOutcome> {
-    return await runProgram(process.execPath, [join(CLI, 'hub.js'), ...args], {
+    return await runProgram(process.execPath, [join(this.#programs, 'hub.js'), ...args], {
       env: this.#environment,
     });
   }
 
   async agentCommand(...args: string[]): Promise<CommandOutcome> {
-    return await runProgram(process.execPath, [join(CLI, 'agent.js'), ...args], {
+    return await runProgram(process.execPath, [join(this.#programs, 'agent.js'), ...args], {
       env: this.agentEnvironment,
     });
   }
 
   async startHub(): Promise<void> {
-    const hub = spawn(process.execPath, [join(CLI, 'hub.js'), 'start'], {
+    const hub = spawn(process.execPath, [join(this.#programs, 'hub.js'), 'start'], {
       env: this.#environment,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -233,7 +229,7 @@ export class Stack {
 
   /** Starts an agent in the background; returns its endpoint id. */
   async startAgent(name: string, ...flags: string[]): Promise<string> {
-    const outcome = await this.agentCommand('start', name, '--json', ...flags);
+    const outcome = await this.agentCommand('start', name, '--json', ...START_LIMIT, ...flags);
     assert.equal(
       outcome.code,
       0,

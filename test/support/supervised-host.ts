@@ -15,8 +15,8 @@ export interface SupervisedHostOptions {
   readonly threads: number;
   readonly interpreters: number;
   readonly config?: Partial<HostConfig>;
-  /** Beside PATH. */
-  readonly environment?: Readonly<Record<string, string>>;
+  /** PATH is added. What is changed later counts for the next host. */
+  readonly environment?: Record<string, string>;
   readonly events: Partial<WorkerHostEvents>;
 }
 
@@ -24,7 +24,7 @@ const ignore = (): void => undefined;
 
 /** Made, not started. */
 export function supervisedHost(options: SupervisedHostOptions): WorkerHost {
-  const { directory, cookie, threads, interpreters, config, environment, events } = options;
+  const { directory, cookie, threads, interpreters, config, environment = {}, events } = options;
   return new WorkerHost(
     {
       config: {
@@ -35,12 +35,12 @@ export function supervisedHost(options: SupervisedHostOptions): WorkerHost {
         resultCharsMax: 1000,
         outputBytesMax: 1000,
         killGraceMs: 200,
-        startTimeoutMs: 10_000,
+        startTimeoutMs: 30_000,
         environment: {},
         ...config,
       },
       socketPath: join(directory, 's'),
-      environment: { PATH: process.env['PATH'] ?? '', ...environment },
+      environment: Object.assign(environment, { PATH: process.env['PATH'] ?? '' }),
       cookie,
       clock: systemClock,
       logger: silentLogger,

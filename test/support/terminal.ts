@@ -36,6 +36,6 @@ export async function runOnTerminal(
   return await runProgram('/usr/bin/python3', ['-c', TERMINAL], {
     env: { ...env, TERM: 'xterm' },
     input: JSON.stringify([command, answers]),
-    limitMs: 30_000,
+    limitMs: 60_000,
   });
 }

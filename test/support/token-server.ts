@@ -22,6 +22,10 @@ export class TokenServer {
   pollErrors: string[] = [];
   /** Answer with this status in place of everything. */
   brokenStatus: number | undefined;
+  /** Answer with 503 at these paths. */
+  readonly brokenPaths = new Set<string>();
+  /** Refuse renewals with this error. */
+  refusal: string | undefined;
   lifetimeS = 1000;
   readonly #server: Server;
   readonly #live = new Map<string, string>();
@@ -41,9 +45,9 @@ export class TokenServer {
           const path = (request.url ?? '').replace('/v2/oauth2/', '');
           tokens.requests.push({ path, form });
           const { status, body } =
-            tokens.brokenStatus === undefined
+            tokens.brokenStatus === undefined && !tokens.brokenPaths.has(path)
               ? tokens.#answer(path, form)
-              : { status: tokens.brokenStatus, body: {} };
+              : { status: tokens.brokenStatus ?? 503, body: {} };
           response.writeHead(status, { 'content-type': 'application/json' });
           response.end(JSON.stringify(body));
         })
@@ -104,6 +108,9 @@ export class TokenServer {
     const { grant_type: grantType, refresh_token: refresh = '' } = form;
     if (grantType === 'client_credentials') {
       return { status: 200, body: { ...this.#issue(form['scope'] ?? ''), other_tokens: [] } };
+    }
+    if (grantType === 'refresh_token' && this.refusal !== undefined) {
+      return refused(this.refusal, 'by the test');
     }
     if (grantType === 'refresh_token') {
       const scope = this.#live.get(refresh);

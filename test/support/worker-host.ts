@@ -1,4 +1,5 @@
 /** A real worker host process with the test as its agent: a Unix socket, a token, frames. */
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -31,6 +32,8 @@ export type Answer =
 export const PYTHON = '/usr/bin/python3';
 export const ENDPOINT_ID = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee';
 
+/** For what never comes. */
+const DEADLINE_MS = 30_000;
 const HOST_MAIN = fileURLToPath(new URL('../../src/workers/host-main.js', import.meta.url));
 
 export interface TaskOptions {
@@ -125,6 +128,7 @@ export class TestHost {
         this.ready.push({ javascript: frame.javascript, python: frame.python });
         return;
       case 'pong':
+      case 'environments':
         return;
       case 'returned':
         this.returned.push(...frame.nonces);
@@ -156,7 +160,7 @@ export class TestHost {
       resultCharsMax: 10_000,
       outputBytesMax: 1024,
       killGraceMs: 500,
-      startTimeoutMs: 10_000,
+      startTimeoutMs: DEADLINE_MS,
       environment: { GREETING: 'hello' },
       ...overrides,
     };
@@ -171,7 +175,7 @@ export class TestHost {
   }
 
   /** Waits until the last announced places are these. */
-  async placesAre(javascript: number, python: number, deadlineMs = 10_000): Promise<void> {
+  async placesAre(javascript: number, python: number, deadlineMs = DEADLINE_MS): Promise<void> {
     await this.when(() => {
       const last = this.ready.at(-1);
       return last?.javascript === javascript && last.python === python;
@@ -179,7 +183,7 @@ export class TestHost {
   }
 
   /** Waits until something holds, looking after every frame. */
-  async when(holds: () => boolean, deadlineMs = 10_000): Promise<void> {
+  async when(holds: () => boolean, deadlineMs = DEADLINE_MS): Promise<void> {
     if (holds()) {
       return;
     }
@@ -250,6 +254,25 @@ export class TestHost {
   /** Runs a Python function `f` with JSON arguments. */
   async py(source: string, args: unknown[] = [], options: TaskOptions = {}): Promise<Answer> {
     return await this.runRaw('python', `st\nf:${source}`, `11\n${JSON.stringify(args)}`, options);
+  }
+
+  /**
+   * Runs a Python task that does not end until its time limit ends it. How far it gets until then is up to the machine: with a limit that
+   * was over before the task had printed `said`, it is run again with a longer one.
+   */
+  async overtime(
+    source: string,
+    said: RegExp,
+    options: TaskOptions & { args?: unknown[] } = {},
+  ): Promise<{ frame: FailedFrame }> {
+    for (let timeoutMs = 700; ; timeoutMs *= 3) {
+      const { frame } = await this.py(source, options.args, { ...options, timeoutMs });
+      assert.ok(frame.type === 'failed');
+      assert.equal(frame.code, 'TASK_TIMED_OUT');
+      if (said.test(frame.output?.stdout ?? '') || timeoutMs > DEADLINE_MS) {
+        return { frame };
+      }
+    }
   }
 
   /** Ends the host, whatever it does. */

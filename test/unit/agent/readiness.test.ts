@@ -34,6 +34,7 @@ const WELL: AgentReadings = {
   stalls: [],
   stalled: [],
   tokenEndEpochMs: undefined,
+  environments: [],
 };
 
 function parts(changes: Partial<AgentReadings>): { reasons: string[]; notes: string[] } {

@@ -13,12 +13,10 @@ describe('secrets in text of others', () => {
   });
 
   it('are looked for in time in proportion to the text', () => {
-    const texts = ['a.'.repeat(64_000), 'a://b:'.repeat(20_000), 'Bearer '.repeat(20_000)];
-    const startedAt = performance.now();
+    const texts = ['a.'.repeat(256_000), 'a://b:'.repeat(80_000), 'Bearer '.repeat(80_000)];
+    // With a pattern that looks again from every dot, the first alone takes minutes.
     for (const text of texts) {
       assert.equal(blankSecrets(text), text);
     }
-    // With a pattern that looks again from every dot, the first alone takes more than ten seconds.
-    assert.ok(performance.now() - startedAt < 2_000);
   });
 });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 
 import { ConfigError } from '../../../src/base/errors.ts';
 import { settingsReader } from '../../../src/cli/agent/reread-settings.ts';
+import { clientSignIn } from '../../../src/cli/agent/sign-in.ts';
 import type { Credentials } from '../../../src/config/credentials.ts';
 import { createEndpointDirectory } from '../../../src/config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../../src/config/load-agent-config.ts';
@@ -46,7 +47,8 @@ describe('reading the settings again', () => {
     const environment = {};
     const resolved = await loadAgentConfig(directory, environment);
     const context = { environment, home, directory };
-    const read = settingsReader({ context, flags: {}, resolved, credentials, logControl });
+    const signIn = clientSignIn(credentials);
+    const read = settingsReader({ context, flags: {}, resolved, signIn, logControl });
     return { configPath, read };
   }
 

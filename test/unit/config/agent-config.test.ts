@@ -10,11 +10,11 @@ import { ConfigError } from '../../../src/base/errors.ts';
 import { packageRoot } from '../../../src/base/package-root.ts';
 import { resolveAgentConfig } from '../../../src/config/agent-config.ts';
 import type { AgentConfigSources } from '../../../src/config/agent-config.ts';
+import { parseConfigText } from '../../../src/config/config-file.ts';
 import {
   renderConfigFile,
   renderConfigurationReference,
 } from '../../../src/config/config-rendering.ts';
-import { parseConfigText } from '../../../src/config/config-sources.ts';
 import { nearestKey } from '../../../src/config/nearest-key.ts';
 import { AGENT_OPTIONS, FILE_OPTIONS } from '../../../src/config/options.ts';
 import { TLS_CERTIFICATE_PEM } from '../../support/tls-fixture.ts';
@@ -49,7 +49,7 @@ describe('settings of the agent', () => {
     assert.equal(config.taskTimeoutMs, 0);
     assert.equal(config.workingDir, '/endpoints/one/tasks');
     const slots = config.javascriptThreads + config.pythonInterpreters;
-    assert.equal(config.reserve, Math.max(64, 2 * slots));
+    assert.equal(config.reserve, Math.max(512, 2 * slots));
     assert.ok(Object.isFrozen(config) && Object.isFrozen(config.environment));
     assert.ok(origins.every(({ source }) => source === 'default'));
   });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { resolveAgentConfig } from '../../../src/config/agent-config.ts';
 import type { ResolvedAgentConfig } from '../../../src/config/agent-config.ts';
 import { diffAgentConfigs } from '../../../src/config/config-diff.ts';
-import { parseConfigText } from '../../../src/config/config-sources.ts';
+import { parseConfigText } from '../../../src/config/config-file.ts';
 import { TLS_CERTIFICATE_PEM } from '../../support/tls-fixture.ts';
 
 function resolved(yaml: string, directory = '/endpoints/one'): ResolvedAgentConfig {

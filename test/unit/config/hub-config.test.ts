@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { ConfigError } from '../../../src/base/errors.ts';
 import { packageRoot } from '../../../src/base/package-root.ts';
 import {
-  HUB_VARIABLES,
   hubEnvironment,
   readDatabaseSettings,
   readHubConfig,
   readHubStartConfig,
 } from '../../../src/config/hub-config.ts';
+import { HUB_VARIABLES } from '../../../src/config/hub-variables.ts';
 import { TLS_CERTIFICATE_PEM, TLS_KEY_PEM } from '../../support/tls-fixture.ts';
 
 const SERVICES = {

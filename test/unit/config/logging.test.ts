@@ -1,6 +1,7 @@
 /** The log: bounded in size, and without secrets. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -9,6 +10,9 @@ import { openLog } from '../../../src/config/logging.ts';
 import { RotatingFile } from '../../../src/config/rotating-file.ts';
 import { Secret } from '../../../src/config/secret.ts';
 import { eventually } from '../../support/eventually.ts';
+
+const ROTATING_FILE = new URL('../../../src/config/rotating-file.js', import.meta.url).href;
+const LOGGING = new URL('../../../src/config/logging.js', import.meta.url).href;
 
 describe('the log', () => {
   let directory: string;
@@ -129,6 +133,74 @@ describe('the log', () => {
     }
     assert.equal(await readFile(path, 'utf8'), 'one\ntwo\n');
     assert.equal((await stat(path)).mode & 0o777, 0o600);
+  });
+
+  it('goes on in the same file when it cannot be rotated, within bounds and without losing those before', async () => {
+    const path = join(directory, 'agent.log');
+    const file = new RotatingFile({ path, bytesMax: 5000 });
+    let index = 0;
+    const write = (count: number): void => {
+      for (const until = index + count; index < until; index += 1) {
+        file.write(`${JSON.stringify({ index, padding: 'x'.repeat(70) })}\n`);
+      }
+    };
+    write(60);
+    const before = await readFile(`${path}.3`, 'utf8');
+    // No new file can be made, whoever asks: its name is taken by a directory.
+    await mkdir(join(`${path}.new`, 'in-the-way'), { recursive: true });
+    write(5);
+    assert.equal(await readFile(`${path}.3`, 'utf8'), before);
+    assert.match(
+      await readFile(path, 'utf8'),
+      /the log cannot be rotated, and goes on[^]*"index":64/,
+    );
+    write(100);
+    assert.equal(await readFile(`${path}.3`, 'utf8'), before);
+    assert.ok((await stat(path)).size <= 2000);
+    assert.match(
+      await readFile(path, 'utf8'),
+      /^.*cannot be rotated, and has begun anew[^]*"index":164/,
+    );
+    assert.equal(file.droppedCount, 0);
+    await rm(`${path}.new`, { recursive: true });
+    write(60);
+    file.close();
+    assert.ok((await bytesOfAll()) <= 5000);
+    assert.match(await readFile(path, 'utf8'), /"index":224/);
+  });
+
+  it('says how many lines it could not write, as soon as it can write again', async () => {
+    const path = join(directory, 'agent.log');
+    // A limit for the size of files stands for a full disk: the third line is written in part, the fourth not at all.
+    const script = `
+      import { RotatingFile } from ${JSON.stringify(ROTATING_FILE)};
+      import { truncateSync } from 'node:fs';
+      process.on('SIGXFSZ', () => undefined);
+      const file = new RotatingFile({ path: ${JSON.stringify(path)} });
+      for (const name of ['one', 'two', 'three', 'four']) {
+        file.write(name.repeat(150) + '\\n');
+      }
+      truncateSync(${JSON.stringify(path)}, 451);
+      file.write('five\\n');`;
+    const limited = 'ulimit -f 1; exec "$0" --input-type=module -e "$1"';
+    execFileSync('bash', ['-c', limited, process.execPath, script]);
+    const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+    assert.equal(lines[0], 'one'.repeat(150));
+    assert.match(lines.at(-2) ?? '', /"droppedCount":2,"msg":"lines could not be written/);
+    assert.equal(lines.at(-1), 'five');
+  });
+
+  it('does not end what runs when stdout is full', () => {
+    const script = `
+      import { openLog } from ${JSON.stringify(LOGGING)};
+      const { logger } = await openLog({ level: 'info', destination: { kind: 'stdout' } });
+      for (let index = 0; index < 10000; index += 1) {
+        logger.info({ padding: 'x'.repeat(1000) }, 'full');
+      }
+      process.stderr.write(String(process.memoryUsage.rss() < 500e6));`;
+    const full = 'exec "$0" --input-type=module -e "$1" 2>&1 >/dev/full';
+    const said = execFileSync('bash', ['-c', full, process.execPath, script], { encoding: 'utf8' });
+    assert.equal(said, 'true');
   });
 
   it('drops lines that cannot be written instead of throwing', () => {

@@ -18,9 +18,7 @@ describe('SDK serializers', () => {
     assert.deepEqual(unpackBuffers(payload), ['11\n[3,"é😀"]', '11\n{"y":4}']);
   });
 
-  it('brings any JSON value back as it was', function () {
-    // fast-check builds a table of all characters at its first use.
-    this.timeout(20_000);
+  it('brings any JSON value back as it was', () => {
     fc.assert(
       fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
         const [args = ''] = unpackBuffers(serializeArguments([value], {}, 'json'));
@@ -43,7 +41,8 @@ describe('SDK serializers', () => {
       ['a Map', { deep: [new Map()] }, /args\[0\]\.deep\[0\].*instance of Map/],
       ['NaN', [1, Number.NaN], /args\[0\]\[1\].*NaN/],
       ['a bigint', 1n, /args\[0\].*bigint/],
-      ['a function', { f: () => 1 }, /args\[0\]\.f.*function/],
+      ['a function', { f: () => 1 }, /args\[0\]\.f.*function.*no data/],
+      ['a promise', [Promise.resolve(1)], /args\[0\]\[0\].*`await`.*no data/],
       ['binary data', Buffer.from('x'), /args\[0\].*Buffer/],
       ['an instance of a class', new URLSearchParams(), /URLSearchParams/],
       ['a cycle', cycle, /args\[0\]\.self\.cycle.*cycle/],
@@ -55,7 +54,7 @@ describe('SDK serializers', () => {
           (error) => {
             assert.ok(error instanceof SerializationError);
             assert.match(error.message, message);
-            assert.match(error.message, /argumentFormat: 'v8'/);
+            assert.match(error.message, /argumentFormat: 'v8'|no data/);
             return true;
           },
         );

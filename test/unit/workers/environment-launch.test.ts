@@ -48,14 +48,10 @@ describe('command lines for execution environments', () => {
 
   it('load modules in a login shell, of which they are arguments and not text', () => {
     const { command, transport } = plan('module', 'gcc/12 python/$(id)');
-    assert.deepEqual(command, [
-      'bash',
-      '-lc',
-      'set -f; modules=$1; shift; module load $modules && exec "$@"',
-      'outpost',
-      'gcc/12 python/$(id)',
-      'python3',
-    ]);
+    const [shell, flags, script, ...words] = command;
+    assert.deepEqual([shell, flags], ['bash', '-lc']);
+    assert.deepEqual(words, ['outpost', 'gcc/12 python/$(id)', 'python3']);
+    assert.doesNotMatch(script ?? 'gcc', /gcc/);
     assert.equal(transport, 'descriptors');
   });
 
