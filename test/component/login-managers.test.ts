@@ -1,6 +1,5 @@
 /** Login managers against a token server: whose tokens are taken, how they are kept, renewed by one process at a time, and dropped. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import {
   chmod,
   mkdir,
@@ -27,6 +26,7 @@ import type { DefaultLoginOptions } from '../../src/sdk/login/index.ts';
 import { LoginFile } from '../../src/sdk/login/login-file.ts';
 import { PersonLogin } from '../../src/sdk/login/person-login.ts';
 import { PersonGrants } from '../../src/transport/oauth/person-grants.ts';
+import { warningOf } from '../support/root-hooks.ts';
 import { runProgram } from '../support/stack.ts';
 import { TokenServer } from '../support/token-server.ts';
 
@@ -257,9 +257,9 @@ describe('login managers', () => {
       // Another program of the same user has the new one at once, without a request that fails.
       assert.equal(await token(manager({ interactive: false })), second);
       server.brokenPaths.add('token/revoke');
-      const warned = once(process, 'warning');
-      await person.ensureLoggedIn({ force: true });
-      const [warning] = (await warned) as [Error];
+      const warning = await warningOf(async () => {
+        await person.ensureLoggedIn({ force: true });
+      });
       assert.match(warning.message, /the login before could not be ended at the hub/);
       assert.notEqual(await token(person), second);
     });

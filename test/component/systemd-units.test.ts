@@ -82,7 +82,7 @@ describe('the packaged units', () => {
     const text = readFileSync(join(directory, 'agent@mine.service'), 'utf8');
     assert.match(
       text,
-      /^ExecStart=\S+ "\/a place\/with 100%% of \$\$x\/agent.js" start %i --foreground$/m,
+      /^ExecStart=\S+ "\/a place\/with 100%% of \$\$x\/agent.js" start %i --foreground --standby$/m,
     );
     assert.match(text, /^Environment="PATH=\/opt\/\$x\/bin:\/usr\/bin"$/m);
   });

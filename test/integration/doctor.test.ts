@@ -110,7 +110,7 @@ describe('agent doctor', function () {
     const diagnosis = await doctor('default', '--timeout', '60');
     assert.deepEqual(named(diagnosis, 'failed'), [], JSON.stringify(diagnosis.checks));
     assert.equal(diagnosis.code, 0);
-    assert.deepEqual(named(diagnosis, 'skipped'), ['registration', 'broker-queue']);
+    assert.deepEqual(named(diagnosis, 'skipped'), ['registration', 'broker-queue', 'environments']);
     for (const name of ['javascript-task', 'python-task', 'broker-sign-in', 'broker-heartbeat']) {
       assert.equal(reportOf(diagnosis, name).verdict, 'ok', name);
     }

@@ -6,6 +6,7 @@
  * would keep it alive for ever.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 
 import type { RootHookObject } from 'mocha';
 
@@ -26,6 +27,15 @@ process.on('warning', (warning) => {
     warnings.push(warning);
   }
 });
+
+/** Does something that prints a warning; returns the warning, which does not fail the run then. */
+export async function warningOf(work: () => Promise<void>): Promise<Error> {
+  const warned = once(process, 'warning') as Promise<[Error]>;
+  await work();
+  const [warning] = await warned;
+  warnings.splice(warnings.indexOf(warning), 1);
+  return warning;
+}
 
 function countByName(names: readonly string[]): Map<string, number> {
   const counts = new Map<string, number>();

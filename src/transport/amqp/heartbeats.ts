@@ -4,9 +4,10 @@
  * amqplib has timers of its own for each connection. Here the broker's heartbeat, which wakes us anyway, is the moment to send ours, and a
  * tick per interval, at the same moment for all connections of this process, does the rest.
  *
- * H1 Nothing was sent between two looks: a heartbeat goes out. Looks are at most an interval apart, so the broker, which gives up after two
+ * H1 Nothing was sent between two looks: a heartbeat goes out. Looks are at most one and a half intervals apart, so the broker, which gives up after two
  *    whole intervals, hears from us.
- * H2 Nothing came in two whole intervals between ticks: the connection has ended, as with amqplib's own timers.
+ * H2 Nothing came in two whole intervals between ticks: the connection has ended, as with amqplib's own timers. A tick that came late, or a
+ *    moment early, is not followed by another at once: between the two nothing could have been read.
  */
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
@@ -57,7 +58,9 @@ export function joinHeartbeats(connection: object, socket: Socket): void {
     }
   };
   const arm = (): void => {
-    heart.recvTimer = setTimeout(tick, intervalMs - (performance.now() % intervalMs));
+    const untilNextMs = intervalMs - (performance.now() % intervalMs);
+    const isTooSoon = untilNextMs < intervalMs / 2;
+    heart.recvTimer = setTimeout(tick, isTooSoon ? untilNextMs + intervalMs : untilNextMs);
   };
   clearTimeout(heart.sendTimer);
   clearTimeout(heart.recvTimer);

@@ -3,42 +3,11 @@ import assert from 'node:assert/strict';
 import { setImmediate as turnOfTheLoop } from 'node:timers/promises';
 
 import { SignInWatch } from '../../../src/agent/sign-in-watch.ts';
-import type { Clock, Timer } from '../../../src/base/clock.ts';
 import { AuthError, ConfigError, UnavailableError } from '../../../src/base/errors.ts';
 import { silentLogger } from '../../../src/base/logger.ts';
+import { TurnedClock } from '../../support/turned-clock.ts';
 
 const HOUR_MS = 3_600_000;
-
-/** One timer at a time; time passes from timer to timer. */
-class TurnedClock implements Clock {
-  #nowMs = 0;
-  #due: { atMs: number; callback: () => void } | undefined;
-  readonly now = (): number => this.#nowMs;
-  readonly monotonicMs = (): number => this.#nowMs;
-  readonly after = (delayMs: number, callback: () => void): Timer => {
-    const due = { atMs: this.#nowMs + delayMs, callback };
-    this.#due = due;
-    return {
-      cancel: () => {
-        this.#due = this.#due === due ? undefined : this.#due;
-      },
-    };
-  };
-
-  get isIdle(): boolean {
-    return this.#due === undefined;
-  }
-
-  /** Lets the next timer come, and what it begins come to its end. */
-  async next(): Promise<void> {
-    const due = this.#due;
-    assert.ok(due !== undefined, 'nothing is waited for');
-    this.#due = undefined;
-    this.#nowMs = due.atMs;
-    due.callback();
-    await turnOfTheLoop();
-  }
-}
 
 describe('the watch over a login', () => {
   let clock: TurnedClock;

@@ -2,43 +2,10 @@ import assert from 'node:assert/strict';
 
 import { Watchdog } from '../../../src/agent/watchdog.ts';
 import type { WatchedLoop } from '../../../src/agent/watchdog.ts';
-import type { Clock, Timer } from '../../../src/base/clock.ts';
 import { silentLogger } from '../../../src/base/logger.ts';
+import { TurnedClock } from '../../support/turned-clock.ts';
 
 const PERIOD_MS = 30_000;
-
-class TurnedClock implements Clock {
-  #nowMs = 0;
-  #due: { atMs: number; callback: () => void } | undefined;
-
-  readonly now = (): number => this.#nowMs;
-  readonly monotonicMs = (): number => this.#nowMs;
-  readonly after = (delayMs: number, callback: () => void): Timer => {
-    const due = { atMs: this.#nowMs + delayMs, callback };
-    this.#due = due;
-    return {
-      cancel: () => {
-        this.#due = this.#due === due ? undefined : this.#due;
-      },
-    };
-  };
-
-  get isIdle(): boolean {
-    return this.#due === undefined;
-  }
-
-  /** Lets the time pass, one timer at a time; a leap is a time in which nothing ran. */
-  turn(ms: number, isLeap = false): void {
-    const untilMs = this.#nowMs + ms;
-    while (this.#due !== undefined && this.#due.atMs <= untilMs) {
-      this.#nowMs = isLeap ? untilMs : this.#due.atMs;
-      const { callback } = this.#due;
-      this.#due = undefined;
-      callback();
-    }
-    this.#nowMs = untilMs;
-  }
-}
 
 describe('the watchdog', () => {
   let clock: TurnedClock;
