@@ -158,8 +158,11 @@ describe('secrets of a real run', function () {
     for (const name of ['default', 'handed']) {
       const pid = await stack.agentPid(name);
       noteProcess(pid, `agent ${name}`);
-      const below = descendantsOf(pid);
-      assert.ok(below.length >= 2, `worker host and interpreter of ${name}: ${below.join()}`);
+      const below = await eventually(() => {
+        const found = descendantsOf(pid);
+        assert.ok(found.length >= 2, `worker host and interpreter of ${name}: ${found.join()}`);
+        return found;
+      });
       for (const process of below) {
         noteProcess(process, `under agent ${name}`);
       }
