@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Client, TaskExecutionError } from '../../src/sdk/index.ts';
 import type { RegisteredFunction } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { untilFile } from '../support/held-function.ts';
 import { Stack, runProgram } from '../support/stack.ts';
 
 const AGENT = fileURLToPath(new URL('../../src/cli/agent.js', import.meta.url));
@@ -261,19 +262,11 @@ describe('an agent whose settings change', function () {
   });
 
   it('takes nothing over while it stops, which would cut it off from its last results', async () => {
-    const waits = await client.registerFunction(async (path: string) => {
-      const { existsSync: isThere } = await import('node:fs');
-      while (!isThere(path)) {
-        await new Promise((resolve) => {
-          setTimeout(resolve, 50);
-        });
-      }
-      return 'waited';
-    });
+    const waits = await client.registerFunction(untilFile);
     await configure({ drain_grace_s: 300 });
     assert.equal((await reload()).ok, true);
     const sign = join(stack.home, 'go-on');
-    const taskId = await client.run(waits, stack.endpointId, [sign]);
+    const taskId = await client.run(waits, stack.endpointId, [sign, 'waited']);
     await eventually(async () => {
       assert.equal((await status()).tasks?.running, 1);
     });

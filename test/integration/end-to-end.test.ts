@@ -16,18 +16,8 @@ import { packBuffers } from '../../src/protocol/serialization.ts';
 import { Client, Executor, TaskExecutionError, TaskPendingError } from '../../src/sdk/index.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import { eventually } from '../support/eventually.ts';
+import { untilFile } from '../support/held-function.ts';
 import { Stack } from '../support/stack.ts';
-
-/** Waits until somebody makes the file. */
-const HELD = async (path: string): Promise<string> => {
-  const { existsSync } = await import('node:fs');
-  while (!existsSync(path)) {
-    await new Promise((resolve) => {
-      setTimeout(resolve, 20);
-    });
-  }
-  return 'let go';
-};
 
 describe('hub, agent and SDK together', function () {
   this.timeout(240_000);
@@ -88,7 +78,10 @@ describe('hub, agent and SDK together', function () {
 
   it('polls for what the Client ran', async () => {
     const gate = join(stack.home, 'polled');
-    const taskId = await client.run(await client.registerFunction(HELD), stack.endpointId, [gate]);
+    const taskId = await client.run(await client.registerFunction(untilFile), stack.endpointId, [
+      gate,
+      'let go',
+    ]);
     await assert.rejects(client.getResult(taskId), TaskPendingError);
     await writeFile(gate, '');
     assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'let go');
@@ -118,21 +111,7 @@ describe('hub, agent and SDK together', function () {
     };
     const gate = join(stack.home, 'gate');
     await using first = new Executor({ client, endpointId: stack.endpointId, logger });
-    const futures = Array.from({ length: 20 }, (_, index) =>
-      first.submit(
-        async (path: string, n: number) => {
-          const { existsSync } = await import('node:fs');
-          while (!existsSync(path)) {
-            await new Promise((resolve) => {
-              setTimeout(resolve, 20);
-            });
-          }
-          return n;
-        },
-        gate,
-        index,
-      ),
-    );
+    const futures = Array.from({ length: 20 }, (_, index) => first.submit(untilFile, gate, index));
     await Promise.all(futures.map(async ({ submitted }) => await submitted));
     assert.ok(first.taskGroupId !== undefined);
     // As another process would: another client, so another connection.
@@ -372,7 +351,10 @@ describe('hub, agent and SDK together', function () {
 
   it('stops cleanly: nothing alive, the endpoint offline, results of running tasks delivered', async () => {
     const gate = join(stack.home, 'stopping');
-    const taskId = await client.run(await client.registerFunction(HELD), stack.endpointId, [gate]);
+    const taskId = await client.run(await client.registerFunction(untilFile), stack.endpointId, [
+      gate,
+      'let go',
+    ]);
     await eventually(async () => {
       assert.equal((await agentStatus()).tasks['running'], 1);
     });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 
 import { Client, Executor } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { untilFile } from '../support/held-function.ts';
 import { Stack } from '../support/stack.ts';
 
 const TASK_COUNT = 12;
@@ -36,19 +37,7 @@ describe('an agent that stops with tasks that have not begun', function () {
   it('finishes what runs, and the others run elsewhere, also without its journal', async () => {
     const gate = join(stack.home, 'gate');
     const futures = Array.from({ length: TASK_COUNT }, (_, index) =>
-      executor.submit(
-        async (path: string, n: number) => {
-          const { existsSync } = await import('node:fs');
-          while (!existsSync(path)) {
-            await new Promise((resolve) => {
-              setTimeout(resolve, 20);
-            });
-          }
-          return n;
-        },
-        gate,
-        index,
-      ),
+      executor.submit(untilFile, gate, index),
     );
     await eventually(async () => {
       const { stdout } = await stack.agentCommand('tasks', 'default', '--json');

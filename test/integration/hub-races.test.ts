@@ -69,23 +69,19 @@ describe('changes of one thing at the same time', () => {
   it('keeps every function that is added to those that an endpoint allows', async () => {
     const { endpoint_id: id } = await registerEndpoint(owner);
     const [mine, theirs] = [randomUUID(), randomUUID()];
+    const allowTheirs = async (transaction: Transaction<HubDatabase>): Promise<unknown> =>
+      await transaction
+        .updateTable('endpoints')
+        .set({ allowed_functions: [theirs] })
+        .where('id', '=', id)
+        .execute();
     const answer = await during(
-      async (transaction) =>
-        await transaction
-          .updateTable('endpoints')
-          .set({ allowed_functions: [theirs] })
-          .where('id', '=', id)
-          .execute(),
+      allowTheirs,
       async () => await owner.call('POST', `/v2/endpoints/${id}/whitelist`, { func: [mine] }),
     );
     assert.deepEqual(answer.body['result'], [theirs, mine]);
     const gone = await during(
-      async (transaction) =>
-        await transaction
-          .updateTable('endpoints')
-          .set({ allowed_functions: [theirs] })
-          .where('id', '=', id)
-          .execute(),
+      allowTheirs,
       async () => await owner.call('DELETE', `/v2/endpoints/${id}/whitelist/${mine}`),
     );
     assertRefused(gone, 404, 'FUNCTION_NOT_FOUND', /is not among those/);

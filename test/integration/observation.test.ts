@@ -11,6 +11,7 @@ import { text as readAll } from 'node:stream/consumers';
 import { Client, Executor } from '../../src/sdk/index.ts';
 import type { ComputeFuture } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { untilFile } from '../support/held-function.ts';
 import { testServices } from '../support/services.ts';
 import { Stack } from '../support/stack.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
@@ -198,14 +199,7 @@ describe('an agent that is looked at', function () {
 
   it('tells the way of an open task, and of one that is over or was never here what it knows', async () => {
     const gate = join(stack.home, 'gate');
-    const future = executor.submit(async (path: string) => {
-      const { existsSync } = await import('node:fs');
-      while (!existsSync(path)) {
-        await new Promise((resolve) => {
-          setTimeout(resolve, 20);
-        });
-      }
-    }, gate);
+    const future = executor.submit(untilFile, gate, null);
     const taskId = await eventually(async () => {
       const { total, tasks } = await agentJson('tasks', 'default');
       const [task] = tasks as Timeline[];

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 
 import { Client, Executor } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { untilFile } from '../support/held-function.ts';
 import { RecordingProxy } from '../support/recording-proxy.ts';
 import { Stack, runProgram } from '../support/stack.ts';
 import type { CommandOutcome } from '../support/stack.ts';
@@ -168,14 +169,7 @@ describe('secrets of a real run', function () {
       }
     }
     const gate = join(stack.home, 'gate');
-    const held = executor.submit(async (path: string) => {
-      const { existsSync } = await import('node:fs');
-      while (!existsSync(path)) {
-        await new Promise((resolve) => {
-          setTimeout(resolve, 20);
-        });
-      }
-    }, gate);
+    const held = executor.submit(untilFile, gate, null);
     await eventually(async () => {
       const names = await noteFiles(join(stack.home, '.outpost'));
       assert.ok(
