@@ -14,6 +14,8 @@ import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
 import type { TaskStatuses } from './task-statuses.ts';
 
 const STATUS_INTERVAL_MS = 1_000;
+/** Part of a period that a report may come sooner or later. */
+const TOLERANCE = 1 / 12;
 
 /** Where heartbeats go at the moment. */
 interface Route {
@@ -112,7 +114,7 @@ export class Heartbeat {
 
   #armTimer(): void {
     this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(this.#periodMs, () => {
+    const onPeriod = (): void => {
       this.#options.logger.trace({}, 'heartbeat');
       this.#report(true).then(() => {
         if (this.#route !== undefined && !this.#stopped) {
@@ -120,7 +122,9 @@ export class Heartbeat {
           this.#options.onPeriod?.();
         }
       }, this.#unexpected);
-    });
+    };
+    const tolerance = { toleranceMs: this.#periodMs * TOLERANCE };
+    this.#timer = this.#options.clock.after(this.#periodMs, onPeriod, tolerance);
   }
 
   #armStatusTimer(): void {

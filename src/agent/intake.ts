@@ -21,6 +21,7 @@ import type { SetUpEnded } from '../transport/amqp/end-cause.ts';
 
 /** Two frames each: an idle agent has 6 ms of processor time for this long. */
 const PROBE_PERIOD_MS = 30_000;
+const PROBE_TOLERANCE_MS = 2_500;
 
 /** Deliveries without an ack, of whatever size. Enough for any number of places, since an ack waits for the journal and not for the task. */
 const PREFETCH_OF_ANY_SIZE_MAX = 64;
@@ -222,9 +223,11 @@ export class Intake {
 
   #scheduleProbe(consumer: AmqpConsumer, idleSince: number | undefined): void {
     this.#probeTimer?.cancel();
-    this.#probeTimer = this.#clock.after(PROBE_PERIOD_MS, () => {
+    const probe = (): void => {
       detach(this.#options.logger, 'probing the consumer', this.#probe(consumer, idleSince));
-    });
+    };
+    const tolerance = { toleranceMs: PROBE_TOLERANCE_MS };
+    this.#probeTimer = this.#clock.after(PROBE_PERIOD_MS, probe, tolerance);
   }
 
   /** `idleSince`: the count of deliveries when messages were last found waiting for a consumer that held none. */

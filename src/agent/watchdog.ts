@@ -9,6 +9,8 @@ import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 
 const PERIOD_MS = 30_000;
+/** Part of a period that a look may come sooner or later. */
+const TOLERANCE = 1 / 12;
 
 /** After how many of its limits without progress a loop counts as stuck: starting it again got one of them. */
 const STUCK_FACTOR = 2;
@@ -125,7 +127,7 @@ export class Watchdog {
         this.#arm();
         this.#check();
       },
-      { background: true },
+      { background: true, toleranceMs: this.#periodMs * TOLERANCE },
     );
   }
 

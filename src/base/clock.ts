@@ -14,26 +14,67 @@ export interface Clock {
   now: () => number;
   /** Milliseconds on a clock that never jumps. */
   monotonicMs: () => number;
-  /** Calls back once after `delayMs`. A `background` timer does not keep the process alive. */
-  after: (delayMs: number, callback: () => void, options?: { background?: boolean }) => Timer;
+  /** Calls back once after `delayMs`. */
+  after: (delayMs: number, callback: () => void, options?: TimerOptions) => Timer;
+}
+
+/** How a timer may be treated. */
+export interface TimerOptions {
+  /** Does not keep the process alive. */
+  readonly background?: boolean;
+  /**
+   * May come this much sooner or later, together with something else ({@link coalesceTimers}): a process at rest is woken less often. Without
+   * anything else it comes that much later.
+   */
+  readonly toleranceMs?: number;
 }
 
 /** The machine's own clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
-  after: (delayMs, callback, options) => {
-    const handle = setTimeout(callback, delayMs);
-    if (options?.background === true) {
+  after: (delayMs, callback, { background = false, toleranceMs = 0 } = {}) => {
+    let isOver = false;
+    const end = (): void => {
+      isOver = true;
+      clearTimeout(handle);
+      tolerant.delete(timer);
+    };
+    const fire = (): void => {
+      if (!isOver) {
+        end();
+        callback();
+      }
+    };
+    const handle = setTimeout(fire, delayMs + toleranceMs);
+    if (background) {
       handle.unref();
     }
-    return {
-      cancel: (): void => {
-        clearTimeout(handle);
-      },
-    };
+    const timer = { fromMs: performance.now() + delayMs - toleranceMs, fire, cancel: end };
+    if (toleranceMs > 0) {
+      tolerant.add(timer);
+    }
+    return timer;
   },
 };
+
+interface TolerantTimer extends Timer {
+  /** Monotonic time from which on it may fire. */
+  readonly fromMs: number;
+  readonly fire: () => void;
+}
+
+const tolerant = new Set<TolerantTimer>();
+
+/** Fires, in a turn of its own, what may fire now. For what wakes the process at regular intervals anyway. */
+export function coalesceTimers(): void {
+  const nowMs = performance.now();
+  for (const timer of tolerant) {
+    if (timer.fromMs <= nowMs) {
+      setImmediate(timer.fire);
+    }
+  }
+}
 
 /** Resolves after `delayMs`, or rejects with the signal's reason as soon as it is aborted. */
 export async function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {

@@ -121,14 +121,16 @@ export class ConflictError extends ComputeError {
   declare readonly code: ConflictErrorCode;
 
   constructor(code: ConflictErrorCode, message: string, options: ComputeErrorOptions = {}) {
-    super(
-      code,
-      message,
-      code === 'ALREADY_RUNNING' || code === 'ENDPOINT_EXISTS' ? 73 : 69,
-      options,
-    );
+    super(code, message, CONFLICT_EXIT_CODES[code] ?? 69, options);
   }
 }
+
+const CONFLICT_EXIT_CODES: Partial<Record<ConflictErrorCode, number>> = {
+  ALREADY_RUNNING: 73,
+  ENDPOINT_EXISTS: 73,
+  // A lock ends by itself.
+  ENDPOINT_LOCKED: 75,
+};
 
 /** Codes of {@link ProtocolError}. */
 export type ProtocolErrorCode =

@@ -21,6 +21,7 @@ import type {
   TaskDocument,
   TasksHandedBack,
 } from '../protocol/rest.ts';
+import type { HttpTransportOptions } from '../transport/http/http-transport.ts';
 import { JsonHttpClient } from '../transport/http/json-client.ts';
 import type { JsonReply, JsonRequest } from '../transport/http/json-client.ts';
 import type { TokenSource } from '../transport/oauth/client-credentials.ts';
@@ -40,6 +41,7 @@ export interface HubClientOptions {
   /** Authorities that are trusted beside the system's (PEM). */
   readonly ca?: string;
   readonly fetch?: typeof fetch;
+  readonly onBodyBytes?: NonNullable<HttpTransportOptions['onBodyBytes']>;
   /** Awaited before each request, outside its time limit: may hold it up. */
   readonly beforeRequest?: (signal?: AbortSignal) => Promise<void>;
 }

@@ -1,13 +1,12 @@
 /** The hub as one client reaches it: address, login, and the REST API twice, throttled and not. */
 import type { Clock } from '../base/clock.ts';
 import { HubClient } from '../client/hub-client.ts';
-import { fetchTrusting } from '../transport/http/trusting-fetch.ts';
 import type { ClientOptions } from './client-options.ts';
 import { authoritiesFrom, credentialsFrom, hubUrlFrom, processEnvironment } from './environment.ts';
 import { DefaultLoginManager } from './login/index.ts';
 import type { DefaultLoginOptions, LoginManager } from './login/index.ts';
 import { SignIn, loginOfTokens } from './sign-in.ts';
-import { Throttle, fetchWithinBodyBound } from './throttle.ts';
+import { Throttle, requireWithinBodyBound } from './throttle.ts';
 
 /** How requests of the SDK name their sender. */
 export const USER_AGENT = 'outpost-sdk';
@@ -43,14 +42,17 @@ export function connectHub(
     options.forceLogin ?? false,
   );
   const throttle = new Throttle(clock);
-  const inner = options.fetch ?? (ca === undefined ? fetch : fetchTrusting(ca));
   return {
     signIn,
     hub: new HubClient({ ...http, tokens: signIn }),
     throttled: new HubClient({
       ...http,
       tokens: signIn,
-      fetch: fetchWithinBodyBound(inner, isThrottled),
+      onBodyBytes: (of, bytes) => {
+        if (isThrottled()) {
+          requireWithinBodyBound(of, bytes);
+        }
+      },
       beforeRequest: async (signal) => {
         if (isThrottled()) {
           await throttle.pass(signal);

@@ -62,45 +62,10 @@ export class Throttle {
   }
 }
 
-/** A fetch that keeps to the bound on bodies while `isEnabled`. */
-export function fetchWithinBodyBound(inner: typeof fetch, isEnabled: () => boolean): typeof fetch {
-  return async (input, init) => {
-    const body = init?.body;
-    if (isEnabled() && typeof body === 'string') {
-      requireWithinBound('a request', Buffer.byteLength(body));
-    }
-    const response = await inner(input, init);
-    if (isEnabled()) {
-      try {
-        requireWithinBound('an answer of the hub', Number(response.headers.get('content-length')));
-      } catch (error) {
-        await response.body?.cancel();
-        throw error;
-      }
-      return counted(response);
-    }
-    return response;
-  };
-}
-
-/** An answer whose length is not told beforehand is counted as it comes. */
-function counted(response: Response): Response {
-  if (response.body === null || response.headers.has('content-length')) {
-    return response;
-  }
-  let bytes = 0;
-  const count = new TransformStream<Uint8Array, Uint8Array>({
-    transform: (chunk, controller) => {
-      bytes += chunk.byteLength;
-      requireWithinBound('an answer of the hub', bytes);
-      controller.enqueue(chunk);
-    },
-  });
-  return new Response(response.body.pipeThrough(count), response);
-}
-
-function requireWithinBound(what: string, bytes: number): void {
+/** Checks a body against {@link THROTTLE_BODY_BYTES}. @throws ProtocolError PAYLOAD_TOO_LARGE */
+export function requireWithinBodyBound(of: 'request' | 'reply', bytes: number): void {
   if (bytes > THROTTLE_BODY_BYTES) {
+    const what = of === 'request' ? 'a request' : 'an answer of the hub';
     throw new ProtocolError(
       'PAYLOAD_TOO_LARGE',
       `${what} has ${bytes} bytes, more than the ${THROTTLE_BODY_BYTES} that a throttled client may have in one. ` +

@@ -15,7 +15,9 @@ import { LinkedAgent } from '../support/linked-agent.ts';
 const QUICK_PROBES: Clock = {
   ...systemClock,
   after: (delayMs, callback, options) =>
-    systemClock.after(delayMs === 30_000 ? 20 : delayMs, callback, options),
+    delayMs === 30_000
+      ? systemClock.after(20, callback)
+      : systemClock.after(delayMs, callback, options),
 };
 
 describe('connections of an agent', () => {

@@ -16,9 +16,9 @@ import { silentLogger } from '../../src/base/logger.ts';
 import { packTask } from '../../src/protocol/messages.ts';
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { eventually } from '../support/eventually.ts';
+import { isAlive } from '../support/processes.ts';
 import { supervisedHost } from '../support/supervised-host.ts';
 import { recordingLogger } from '../support/task-plane.ts';
-import { isAlive } from '../support/worker-host.ts';
 
 /** Leaves its session and both its parents, as a daemon does. */
 const PYTHON_DAEMON = `def f(path):

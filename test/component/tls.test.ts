@@ -22,7 +22,6 @@ import { Listeners } from '../../src/hub/http/listeners.ts';
 import { Tunnel } from '../../src/hub/tunnel/tunnel.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import { HttpTransport } from '../../src/transport/http/http-transport.ts';
-import { fetchTrusting } from '../../src/transport/http/trusting-fetch.ts';
 import { TestAuthority } from '../support/certificates.ts';
 import type { CertificateFiles } from '../support/certificates.ts';
 import { eventually } from '../support/eventually.ts';
@@ -143,14 +142,15 @@ describe('certificates', () => {
   describe('of a server', () => {
     it('are accepted when a trusted authority signed them', async () => {
       const port = await serve(local);
-      const send = fetchTrusting(ca);
-      const response = await send(`https://127.0.0.1:${port}/x?y=1`, {
-        method: 'POST',
-        body: 'grüße',
-      });
-      assert.equal(response.status, 200);
-      const echo = (await response.json()) as Record<string, unknown>;
-      assert.deepEqual([echo['method'], echo['url'], echo['body']], ['POST', '/x?y=1', 'grüße']);
+      const transport = new HttpTransport({ serverName: 'the hub', ca });
+      const url = new URL(`https://127.0.0.1:${port}/x?y=1`);
+      for (const body of ['grüße', Buffer.from('grüße')]) {
+        const reply = await transport.send({ method: 'POST', url, body, idempotent: false });
+        assert.equal(reply.status, 200);
+        assert.equal(reply.headers.get('Content-Type'), 'application/json');
+        const echo = JSON.parse(reply.text) as Record<string, unknown>;
+        assert.deepEqual([echo['method'], echo['url'], echo['body']], ['POST', '/x?y=1', 'grüße']);
+      }
     });
 
     it('are refused with the name of who signed them and what to set', async () => {

@@ -16,8 +16,9 @@ import { join } from 'node:path';
 import type { EnvironmentRules } from '../../src/protocol/environments.ts';
 import type { TaskEnvironment } from '../../src/protocol/sharing.ts';
 import { eventually } from '../support/eventually.ts';
+import { isAlive } from '../support/processes.ts';
 import { runProgram } from '../support/stack.ts';
-import { PYTHON, TestHost, isAlive } from '../support/worker-host.ts';
+import { PYTHON, TestHost } from '../support/worker-host.ts';
 import type { Answer } from '../support/worker-host.ts';
 
 /** The container's root of the system, and nothing that is the user's. */

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import v8 from 'node:v8';
 
 import { unpackBuffers } from '../../src/protocol/serialization.ts';
-import { TestHost, isAlive } from '../support/worker-host.ts';
+import { isAlive } from '../support/processes.ts';
+import { TestHost } from '../support/worker-host.ts';
 import type { Answer } from '../support/worker-host.ts';
 
 function valueOf({ frame, result }: Answer): unknown {

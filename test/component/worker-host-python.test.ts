@@ -5,12 +5,12 @@ import { join } from 'node:path';
 
 import { packBuffers } from '../../src/protocol/serialization.ts';
 import { eventually } from '../support/eventually.ts';
+import { isAlive } from '../support/processes.ts';
 import {
   ENDPOINT_ID,
   PYTHON,
   TestHost,
   interpretersOf,
-  isAlive,
   pythonWithDill,
 } from '../support/worker-host.ts';
 import type { Answer } from '../support/worker-host.ts';

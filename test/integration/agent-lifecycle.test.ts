@@ -17,8 +17,8 @@ import { silentLogger } from '../../src/base/logger.ts';
 import { Client, TaskExecutionError } from '../../src/sdk/index.ts';
 import type { RegisteredFunction } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { isAlive } from '../support/processes.ts';
 import { Stack } from '../support/stack.ts';
-import { isAlive } from '../support/worker-host.ts';
 
 const AGENT = fileURLToPath(new URL('../../src/cli/agent.js', import.meta.url));
 

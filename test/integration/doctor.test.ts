@@ -13,11 +13,11 @@ import { agentCookie } from '../../src/agent/leftovers.ts';
 import { Client, Executor } from '../../src/sdk/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
+import { isAlive } from '../support/processes.ts';
 import { RecordingProxy } from '../support/recording-proxy.ts';
 import { managementRequest, testServices } from '../support/services.ts';
 import { Stack, runProgram } from '../support/stack.ts';
 import { TLS_CERTIFICATE_PEM, TLS_KEY_PEM } from '../support/tls-fixture.ts';
-import { isAlive } from '../support/worker-host.ts';
 
 interface Report {
   readonly name: string;

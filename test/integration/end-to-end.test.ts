@@ -17,6 +17,7 @@ import { Client, Executor, TaskExecutionError, TaskPendingError } from '../../sr
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { untilFile } from '../support/held-function.ts';
+import { isAlive } from '../support/processes.ts';
 import { Stack } from '../support/stack.ts';
 
 describe('hub, agent and SDK together', function () {
@@ -365,7 +366,7 @@ describe('hub, agent and SDK together', function () {
     });
     await writeFile(gate, '');
     await stopped;
-    assert.equal(await isRunning(pid), false);
+    assert.equal(isAlive(pid), false);
     assert.equal(await client.waitForResult(taskId, { timeoutMs: 60_000 }), 'let go');
     await eventually(async () => {
       assert.equal((await client.getEndpointStatus(stack.endpointId)).status, 'offline');
@@ -388,17 +389,6 @@ describe('hub, agent and SDK together', function () {
     assert.ok(!seen.includes('OUTPOST_CLIENT'));
   });
 });
-
-/** Whether a process runs; one that has ended and was not reaped by its parent does not. */
-async function isRunning(pid: number): Promise<boolean> {
-  try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
-    return !/\) [ZX] /.test(stat);
-  } catch (error) {
-    assert.equal((error as NodeJS.ErrnoException).code, 'ENOENT');
-    return false;
-  }
-}
 
 /** Command lines of living processes that contain a text. */
 async function commandLinesWith(text: string): Promise<string[]> {

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import { eventually } from '../support/eventually.ts';
+import { isAlive } from '../support/processes.ts';
 import { runProgram, Stack } from '../support/stack.ts';
 import type { CommandOutcome } from '../support/stack.ts';
 
@@ -99,14 +99,6 @@ describe('one home on two login nodes', function () {
 
   async function statusOn(node: LoginNode, name = 'default'): Promise<Status> {
     return JSON.parse(await done(node, 'status', name, '--json')) as Status;
-  }
-
-  function isAlive(pid: number): boolean {
-    try {
-      return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-    } catch {
-      return false;
-    }
   }
 
   async function nothingLeft(pid: number, name = 'default'): Promise<void> {

@@ -295,16 +295,6 @@ export class TestHost {
   }
 }
 
-/** Whether a process exists and is not a zombie. */
-export function isAlive(pid: number): boolean {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return text.slice(text.lastIndexOf(')') + 2, text.lastIndexOf(')') + 3) !== 'Z';
-  } catch {
-    return false;
-  }
-}
-
 /** Interpreters that a host has started. */
 export function interpretersOf(host: TestHost): number[] {
   const marker = `outpost_worker.py\0${host.process.pid ?? 0}\0`;

@@ -25,6 +25,9 @@ import { backgroundEnvironment } from '../../config/process-context.ts';
 /** Nothing runs in the background then. */
 const NO_BACKGROUND = /^(?:--foreground|--help|-h|--version)(?:=|$)/;
 
+/** A heap that holds what a start needs (MB): without it V8 clears up in the middle of the start, and twice more in the minute after it. */
+const INITIAL_HEAP = '--initial-heap-size=32';
+
 /** The one that was made ahead, until it is taken. */
 let ahead: { readonly path: string; readonly child: ChildProcess } | undefined;
 
@@ -70,7 +73,8 @@ function spawnDaemon(directory: EndpointDirectory, environment: Environment): Ch
   const stderr = openSync(directory.stderrPath, 'w', 0o600);
   try {
     // The working directory is one that stays: the shell's may be unmounted or deleted while the agent runs.
-    return spawn(process.execPath, [programFile('cli/agent-daemon.js'), directory.name], {
+    const program = programFile('cli/agent-daemon.js');
+    return spawn(process.execPath, [INITIAL_HEAP, program, directory.name], {
       detached: true,
       cwd: directory.path,
       env: backgroundEnvironment(environment),

@@ -4,7 +4,6 @@ import { handedOverCredentials } from '../../config/credentials.ts';
 import { ensureLogsDirectory } from '../../config/endpoint-directory.ts';
 import { loadAgentConfig } from '../../config/load-agent-config.ts';
 import { openLog } from '../../config/logging.ts';
-import type * as AgentProcess from './agent-process.ts';
 import type { StartProgress } from './agent-process.ts';
 import { openReporter, receiveHandover } from './daemon-channel.ts';
 import { openEndpoint } from './endpoint-argument.ts';
@@ -15,7 +14,7 @@ import { clientSignIn, findSignIn } from './sign-in.ts';
 /** Runs the agent of an endpoint as `agent start` told it, and reports to it. Returns the exit code. */
 export async function runDaemon(nameOrId: string): Promise<number> {
   // While the parent gets its words together.
-  const agentProcess = loadAgent();
+  const agentProcess = import('./agent-process.ts');
   const context = await openEndpoint(nameOrId);
   const handover = await receiveHandover();
   if (handover === undefined) {
@@ -65,11 +64,4 @@ export async function runDaemon(nameOrId: string): Promise<number> {
     reporter.failed(error);
     throw error;
   }
-}
-
-async function loadAgent(): Promise<typeof AgentProcess> {
-  const loaded = await import('./agent-process.ts');
-  // Node loads its HTTP client at the first use of anything of it: better now than when the hub is waited for.
-  new Headers();
-  return loaded;
 }

@@ -6,7 +6,7 @@
 import { errorText } from '../../base/errors.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
 import { hubEnvironment, readHubConfig } from '../../config/hub-config.ts';
-import { fetchTrusting } from '../../transport/http/trusting-fetch.ts';
+import { JsonHttpClient } from '../../transport/http/json-client.ts';
 import { defineCommand } from '../command-line.ts';
 import { printFields, printJson } from '../output.ts';
 import { runningDevHub } from './dev-record.ts';
@@ -54,15 +54,20 @@ export const status = defineCommand(
 
 async function askHealth(url: string, ca: string | undefined): Promise<Answer> {
   try {
-    const send = ca === undefined ? fetch : fetchTrusting(ca);
-    const response = await send(`${url}/v1/health`, {
-      signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
+    const http = new JsonHttpClient({
+      baseUrl: url,
+      setting: 'URL of the hub',
+      serverName: 'the hub',
+      timeoutMs: HEALTH_TIMEOUT_MS,
+      retries: 0,
+      ...(ca !== undefined && { ca }),
     });
-    const health = (await response.json()) as Health;
+    const reply = await http.request({ method: 'GET', path: '/v1/health', idempotent: true });
+    const health = (reply.body ?? {}) as Health;
     if (health.checks === undefined) {
       return { kind: 'silent', reason: `what answers at ${url} is no hub` };
     }
-    return { kind: 'answered', isReady: response.ok, health };
+    return { kind: 'answered', isReady: reply.status === 200, health };
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     return { kind: 'silent', reason: errorText(cause ?? error) };

@@ -3,8 +3,8 @@
  *
  * K1 A dial is bounded as a whole: name lookup, TCP, TLS and the AMQP handshake. A server that accepts and is silent, or
  *    drips bytes, cannot hang it.
- * K2 `closed` resolves once, whatever ended the connection, including missed heartbeats (amqplib notices a silent peer after
- *    two to three heartbeat intervals).
+ * K2 `closed` resolves once, whatever ended the connection, including missed heartbeats (heartbeats.ts notices a silent peer after
+ *    two intervals).
  *    One gap is amqplib's: an error other than 320 that the broker sends in the same packet as open-ok is emitted before
  *    anybody can listen. No broker is known to do that.
  * K3 After `close()` nothing is alive: no channel, timer or socket. It takes at most CLOSE_MS_MAX, and what was sent on the
@@ -44,7 +44,8 @@ export type { ConnectionClosed } from './channel-life.ts';
 
 const CALLED_OFF = 'the attempt was called off';
 const CONNECT_TIMEOUT_MS = 10_000;
-const HEARTBEAT_S = 10;
+/** The broker sends one each half of it, and each wakes an idle agent. Silence of two intervals ends the connection. */
+const HEARTBEAT_S = 15;
 /** Longest time that `close` takes; then the socket is dropped. */
 const CLOSE_MS_MAX = 2_000;
 /** How long a socket may flush our answer to a close by the broker. */
@@ -60,7 +61,7 @@ export interface AmqpDialOptions {
   readonly connectionName: string;
   /** For the whole handshake. Default 10 s. */
   readonly connectTimeoutMs?: number;
-  /** Default 10 s; the broker may lower it. 0 turns heartbeats off. */
+  /** Default 15 s; the broker may lower it. 0 turns heartbeats off. */
   readonly heartbeatS?: number;
   /** Authorities that are trusted beside the system's (PEM). */
   readonly ca?: string;

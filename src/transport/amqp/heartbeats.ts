@@ -1,24 +1,25 @@
 /**
  * AMQP heartbeats that wake the process as seldom as they can: an agent that has nothing to do is on machines where that is looked at.
  *
- * amqplib has timers of its own for each connection. Here the broker's heartbeat, which wakes us anyway, is the moment to send ours, and a
- * tick per interval, at the same moment for all connections of this process, does the rest.
+ * amqplib has timers of its own for each connection. Here the broker's heartbeat, which wakes us anyway, is the moment to send ours and to do
+ * what else is due about then (`coalesceTimers`); a timer comes to pass only when nothing was heard for an interval.
  *
- * H1 Nothing was sent between two looks: a heartbeat goes out. Looks are at most one and a half intervals apart, so the broker, which gives up after two
- *    whole intervals, hears from us.
- * H2 Nothing came in two whole intervals between ticks: the connection has ended, as with amqplib's own timers. A tick that came late, or a
- *    moment early, is not followed by another at once: between the two nothing could have been read.
+ * H1 Nothing was sent since the last time that something was heard: a heartbeat goes out, and one when nothing was heard for an interval. The
+ *    broker sends at least one each interval and gives up after two, so it hears from us.
+ * H2 Nothing was heard for two intervals: the connection has ended. amqplib takes up to three. A process that was held up has an interval to
+ *    read what came meanwhile.
  */
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
+
+import { coalesceTimers } from '../../base/clock.ts';
 
 /** What amqplib's types do not tell about a connection. */
 interface ConnectionInternals {
   /** Emits `beat` to send one and `timeout` to end the connection; absent when heartbeats are off. */
   readonly heartbeater: (EventEmitter & Heart) | null;
-  /** Whether anything was sent, or came, since the last call. */
+  /** Whether anything was sent since the last call. */
   checkSend: () => boolean;
-  checkRecv: () => boolean;
 }
 
 interface Heart {
@@ -29,8 +30,8 @@ interface Heart {
   recvTimer: NodeJS.Timeout;
 }
 
-/** The broker sends one each half interval; what comes sooner after a look needs none. */
-const LOOK_AGAIN_FACTOR = 0.4;
+/** Part of an interval for which nobody listens after something was heard; brokers send one each half interval. */
+const DEAF_FACTOR = 0.1;
 
 /** Takes the heartbeats of a connection over. */
 export function joinHeartbeats(connection: object, socket: Socket): void {
@@ -40,34 +41,29 @@ export function joinHeartbeats(connection: object, socket: Socket): void {
     return;
   }
   const intervalMs = heart.interval * 1000;
-  let lookedAtMs = performance.now();
-  let missedCount = 0;
-  const look = (): void => {
-    lookedAtMs = performance.now();
-    if (!internals.checkSend()) {
-      heart.emit('beat');
-    }
-  };
-  const tick = (): void => {
-    arm();
-    missedCount = internals.checkRecv() ? 0 : missedCount + 1;
-    if (missedCount >= 2) {
-      heart.emit('timeout');
-    } else {
-      look();
-    }
-  };
-  const arm = (): void => {
-    const untilNextMs = intervalMs - (performance.now() % intervalMs);
-    const isTooSoon = untilNextMs < intervalMs / 2;
-    heart.recvTimer = setTimeout(tick, isTooSoon ? untilNextMs + intervalMs : untilNextMs);
+  let heardAtMs = performance.now();
+  let silentCount = 0;
+  const onSilence = (): void => {
+    heart.recvTimer = setTimeout(onSilence, intervalMs);
+    silentCount += 1;
+    heart.emit(silentCount < 2 ? 'beat' : 'timeout');
   };
   clearTimeout(heart.sendTimer);
   clearTimeout(heart.recvTimer);
+  heart.recvTimer = setTimeout(onSilence, intervalMs);
   socket.on('readable', () => {
-    if (performance.now() - lookedAtMs >= intervalMs * LOOK_AGAIN_FACTOR) {
-      look();
+    const nowMs = performance.now();
+    const isDeaf = nowMs - heardAtMs < intervalMs * DEAF_FACTOR;
+    // After its end a connection may still read, and its timer is cleared.
+    if (isDeaf || socket.writableEnded || socket.destroyed) {
+      return;
     }
+    heardAtMs = nowMs;
+    silentCount = 0;
+    heart.recvTimer.refresh();
+    if (!internals.checkSend()) {
+      heart.emit('beat');
+    }
+    coalesceTimers();
   });
-  arm();
 }

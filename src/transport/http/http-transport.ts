@@ -1,5 +1,5 @@
 /**
- * HTTP requests with time-outs, bounded bodies and bounded retries, on the fetch of the platform.
+ * HTTP requests with time-outs, bounded bodies and bounded retries.
  *
  * What is retried, `retries` times at most:
  *
@@ -24,7 +24,8 @@ import {
   isNoTls,
   tlsPeer,
 } from '../tls/certificate-refused.ts';
-import { fetchTrusting } from './trusting-fetch.ts';
+import { CONNECT_TIMEOUT, overFetch, overSockets } from './exchange.ts';
+import type { HttpExchange, IncomingReply, ReplyHeaders } from './exchange.ts';
 
 const TIMEOUT_MS = 30_000;
 const RETRIES = 4;
@@ -40,6 +41,8 @@ const UNSENT_CODES: ReadonlySet<string> = new Set([
   'EAI_AGAIN',
   'EHOSTUNREACH',
   'ENETUNREACH',
+  CONNECT_TIMEOUT,
+  // A fetch of the platform's.
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
@@ -57,6 +60,8 @@ export interface HttpTransportOptions {
   readonly ca?: string;
   /** Seam for a proxy; then `ca` is its affair. */
   readonly fetch?: typeof fetch;
+  /** Told how many bytes a body has, a reply's perhaps more than once; what it throws ends the call. */
+  readonly onBodyBytes?: (of: 'request' | 'reply', bytes: number) => void;
 }
 
 /** One request. */
@@ -74,7 +79,7 @@ export interface HttpRequest {
 /** The reply of the server, whatever its status. */
 export interface HttpReply {
   readonly status: number;
-  readonly headers: Headers;
+  readonly headers: ReplyHeaders;
   readonly text: string;
   /** Number of attempts that were made. */
   readonly attempts: number;
@@ -84,12 +89,13 @@ export interface HttpReply {
 export class HttpTransport {
   readonly #clock: Clock;
   readonly #options: HttpTransportOptions;
-  readonly #fetch: typeof fetch;
+  readonly #exchange: HttpExchange;
 
   constructor(options: HttpTransportOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#options = options;
-    this.#fetch = options.fetch ?? (options.ca === undefined ? fetch : fetchTrusting(options.ca));
+    this.#exchange =
+      options.fetch === undefined ? overSockets(options.ca) : overFetch(options.fetch);
   }
 
   /**
@@ -137,10 +143,12 @@ export class HttpTransport {
     };
     request.signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      return await this.#exchange(request, attempts, abort.signal);
+      return await this.#converse(request, attempts, abort.signal);
     } catch (error) {
       request.signal?.throwIfAborted();
       if (error instanceof ProtocolError) {
+        // What is left of the reply is not waited for.
+        abort.abort();
         throw error;
       }
       throw abort.signal.reason === expired
@@ -152,21 +160,44 @@ export class HttpTransport {
     }
   }
 
-  async #exchange(request: HttpRequest, attempts: number, signal: AbortSignal): Promise<HttpReply> {
-    const response = await this.#fetch(request.url, {
+  async #converse(request: HttpRequest, attempts: number, signal: AbortSignal): Promise<HttpReply> {
+    const { body } = request;
+    const { userAgent, onBodyBytes } = this.#options;
+    if (body !== undefined) {
+      onBodyBytes?.('request', Buffer.byteLength(body));
+    }
+    const reply = await this.#exchange(request.url, {
       method: request.method,
       headers: {
         accept: 'application/json',
-        ...(this.#options.userAgent === undefined ? {} : { 'user-agent': this.#options.userAgent }),
+        ...(userAgent !== undefined && { 'user-agent': userAgent }),
         ...request.headers,
       },
-      ...(request.body === undefined ? {} : { body: request.body }),
-      // A redirect would carry the credentials to a place that nobody named.
-      redirect: 'manual',
+      ...(body !== undefined && { body }),
       signal,
     });
-    const text = await raceAbort(readText(response), signal);
-    return { status: response.status, headers: response.headers, text, attempts };
+    const { status, headers } = reply;
+    const text = await raceAbort(this.#readText(reply, request.url), signal);
+    return { status, headers, text, attempts };
+  }
+
+  async #readText({ headers, body }: IncomingReply, url: URL): Promise<string> {
+    const { onBodyBytes } = this.#options;
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    onBodyBytes?.('reply', Number(headers.get('content-length')));
+    for await (const chunk of body) {
+      bytes += chunk.length;
+      onBodyBytes?.('reply', bytes);
+      if (bytes > RESPONSE_BYTES_MAX) {
+        throw new ProtocolError(
+          'PAYLOAD_TOO_LARGE',
+          `the reply of ${url.href} is larger than ${RESPONSE_BYTES_MAX} bytes; ask for less at a time`,
+        );
+      }
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks).toString('utf8');
   }
 
   #timedOut(request: HttpRequest, limitMs: number, attempts: number): UnavailableError {
@@ -245,27 +276,8 @@ function advice(code: string | undefined, cause: unknown): string {
     : 'Check the network and try again.';
 }
 
-async function readText(response: Response): Promise<string> {
-  if (response.body === null) {
-    return '';
-  }
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-    bytes += chunk.length;
-    if (bytes > RESPONSE_BYTES_MAX) {
-      throw new ProtocolError(
-        'PAYLOAD_TOO_LARGE',
-        `the reply of ${response.url} is larger than ${RESPONSE_BYTES_MAX} bytes; ask for less at a time`,
-      );
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
 /** What `Retry-After` asks for: seconds or a date; undefined when absent or unreadable. */
-export function retryAfterMs(headers: Headers, nowMs: number): number | undefined {
+export function retryAfterMs(headers: ReplyHeaders, nowMs: number): number | undefined {
   const value = headers.get('retry-after');
   if (value === null) {
     return undefined;

@@ -3,7 +3,9 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import { ProtocolError } from '../../base/errors.ts';
+import type { ReplyHeaders } from './exchange.ts';
 import { HttpTransport } from './http-transport.ts';
+import type { HttpTransportOptions } from './http-transport.ts';
 import { parseServerUrl } from './secure-url.ts';
 
 /** Settings of a {@link JsonHttpClient}. */
@@ -20,6 +22,7 @@ export interface JsonHttpClientOptions {
   /** Authorities that are trusted beside the system's (PEM). */
   readonly ca?: string;
   readonly fetch?: typeof fetch;
+  readonly onBodyBytes?: NonNullable<HttpTransportOptions['onBodyBytes']>;
 }
 
 /** One JSON request. */
@@ -40,7 +43,7 @@ export interface JsonRequest {
 /** A reply; `body` is undefined when there was none or it is not JSON (then `text` has the beginning of it). */
 export interface JsonReply {
   readonly status: number;
-  readonly headers: Headers;
+  readonly headers: ReplyHeaders;
   readonly body: unknown;
   readonly text: string;
 }

@@ -9,13 +9,13 @@
  * One grant is in flight at a time and is shared: a caller's signal ends its waiting, not the grant. The secret is asked
  * for at every grant, so a rotated one is picked up without a restart, and is never kept or logged.
  */
-import * as oauth from 'oauth4webapi';
-
 import { raceAbort } from '../../base/abort.ts';
 import type { Clock } from '../../base/clock.ts';
-import { AuthError, ProtocolError, UnavailableError, errorText } from '../../base/errors.ts';
-import { HttpTransport, retryAfterMs } from '../http/http-transport.ts';
+import { AuthError, ProtocolError, UnavailableError } from '../../base/errors.ts';
+import { HttpTransport } from '../http/http-transport.ts';
 import { parseServerUrl } from '../http/secure-url.ts';
+import { refusalIn, sendForm } from './token-request.ts';
+import type { TokenReply } from './token-request.ts';
 
 /** What `accessToken` may be asked for. */
 export interface AccessTokenOptions {
@@ -109,121 +109,86 @@ export function clientCredentialsTokenSource(options: ClientCredentialsOptions):
 
 /** One grant, retried while the server is away. */
 function grantRequest(options: ClientCredentialsOptions): () => Promise<Grant> {
-  const endpoint = parseServerUrl(options.tokenEndpoint, 'the token endpoint');
+  const { clientId, scope, clock } = options;
+  const url = parseServerUrl(options.tokenEndpoint, 'the token endpoint');
   const transport = new HttpTransport({ ...options, serverName: 'the token endpoint' });
-  const server: oauth.AuthorizationServer = {
-    issuer: endpoint.origin,
-    token_endpoint: endpoint.href,
-  };
-  const client: oauth.Client = { client_id: options.clientId };
-  const { clock } = options;
-
-  const send = async (
-    url: string,
-    init: oauth.CustomFetchOptions<'POST', URLSearchParams>,
-  ): Promise<Response> => {
-    const reply = await transport.send({
-      method: 'POST',
-      url: new URL(url),
-      headers: init.headers,
-      body: init.body.toString(),
-      idempotent: true,
-    });
-    if (reply.status === 429 || reply.status >= 500) {
-      throw unavailable(options, reply.status, retryAfterMs(reply.headers, clock.now()));
-    }
-    return new Response(reply.status === 204 || reply.status === 304 ? null : reply.text, {
-      status: reply.status,
-      headers: reply.headers,
-    });
-  };
-
   return async () => {
     const secret = await options.clientSecret();
     const startedMs = clock.monotonicMs();
-    try {
-      const response = await oauth.clientCredentialsGrantRequest(
-        server,
-        client,
-        basicAuthentication(secret),
-        { scope: options.scope },
-        // Marked as deprecated to stand out; safe here, since parseServerUrl admits plain http on loopback only.
-        // eslint-disable-next-line @typescript-eslint/no-deprecated
-        { [oauth.allowInsecureRequests]: true, [oauth.customFetch]: send },
-      );
-      const token = await oauth.processClientCredentialsResponse(server, client, response);
-      const lifetimeMs = (token.expires_in ?? EXPIRES_IN_S) * 1000;
-      return {
-        accessToken: token.access_token,
-        renewAtMs: startedMs + lifetimeMs / 2,
-        expiresAtMs: startedMs + lifetimeMs - EXPIRY_MARGIN_MS,
-      };
-    } catch (error) {
-      throw translate(options, error);
-    }
+    const reply = await sendForm(transport, {
+      url,
+      fields: { grant_type: 'client_credentials', scope },
+      authorization: basicAuthorization(clientId, secret),
+      // A token that is lost on its way is another one that runs out.
+      idempotent: true,
+      server: `the token endpoint ${options.tokenEndpoint}`,
+    });
+    const { accessToken, lifetimeS } = grantedToken(options, reply);
+    return {
+      accessToken,
+      renewAtMs: startedMs + (lifetimeS * 1000) / 2,
+      expiresAtMs: startedMs + lifetimeS * 1000 - EXPIRY_MARGIN_MS,
+    };
   };
 }
 
 /**
- * HTTP Basic with form encoding, as RFC 6749 2.3.1 asks, that leaves `-`, `.` and `_` alone. The one of oauth4webapi
- * escapes them, and a server that does not decode (there are some) would then not know a UUID.
+ * HTTP Basic with form encoding, as RFC 6749 2.3.1 asks. It leaves `-`, `.` and `_` alone: some servers do not decode, and would not
+ * know a UUID whose hyphens are escaped.
  */
-function basicAuthentication(secret: string): oauth.ClientAuth {
+function basicAuthorization(clientId: string, secret: string): string {
   const encode = (text: string): string => new URLSearchParams({ k: text }).toString().slice(2);
-  return (_server, client, _body, headers) => {
-    const pair = `${encode(client.client_id)}:${encode(secret)}`;
-    headers.set('authorization', `Basic ${Buffer.from(pair, 'utf8').toString('base64')}`);
-  };
+  const pair = `${encode(clientId)}:${encode(secret)}`;
+  return `Basic ${Buffer.from(pair, 'utf8').toString('base64')}`;
 }
 
-function unavailable(
-  { tokenEndpoint }: ClientCredentialsOptions,
-  status: number,
-  waitMs: number | undefined,
-): UnavailableError {
-  const limited = status === 429;
-  const when = waitMs === undefined ? 'later' : `in ${Math.ceil(waitMs / 1000)} s`;
-  return new UnavailableError(
-    limited ? 'RATE_LIMITED' : 'HUB_UNREACHABLE',
-    limited
-      ? `the token endpoint ${tokenEndpoint} has had too many requests (429). Try again ${when}.`
-      : `the token endpoint ${tokenEndpoint} answered ${status}. Try again ${when}; when it lasts, the hub's log says why.`,
-    { details: { status, ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }) } },
-  );
+/** Reads a successful answer (RFC 6749 5.1). @throws AuthError SCOPE_MISSING or INVALID_CLIENT, ProtocolError RESPONSE_INVALID. */
+function grantedToken(
+  options: ClientCredentialsOptions,
+  reply: TokenReply,
+): { readonly accessToken: string; readonly lifetimeS: number } {
+  const { status, body } = reply;
+  if (status !== 200) {
+    throw refusal(options, reply);
+  }
+  const { access_token: accessToken, token_type: type, expires_in: expiresIn } = body;
+  if (typeof accessToken !== 'string' || accessToken === '') {
+    throw invalid(options, 'it names no access_token');
+  }
+  if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
+    throw invalid(options, `its token_type is ${JSON.stringify(type)} and not bearer`);
+  }
+  // Some servers write the number as a text.
+  const lifetimeS = expiresIn === undefined ? EXPIRES_IN_S : Number(expiresIn);
+  if (!(lifetimeS >= 0 && lifetimeS < Infinity)) {
+    throw invalid(options, `its expires_in is ${JSON.stringify(expiresIn)} and no number of seconds`); // prettier-ignore
+  }
+  return { accessToken, lifetimeS };
 }
 
-function translate(options: ClientCredentialsOptions, error: unknown): unknown {
+function refusal(options: ClientCredentialsOptions, reply: TokenReply): AuthError | ProtocolError {
   const { clientId, tokenEndpoint, scope } = options;
-  if (error instanceof oauth.ResponseBodyError && error.error === 'invalid_scope') {
+  const { status, body, hasChallenge } = reply;
+  if (body['error'] === 'invalid_scope') {
     return new AuthError(
       'SCOPE_MISSING',
       `client ${clientId} may not have the scope ${scope} at ${tokenEndpoint}. Ask the hub's administrator to allow it.`,
-      { cause: error },
     );
   }
-  const refused =
-    error instanceof oauth.ResponseBodyError
-      ? `${error.error}${error.error_description === undefined ? '' : `: ${error.error_description}`}`
-      : error instanceof oauth.WWWAuthenticateChallengeError
-        ? `status ${error.status}`
-        : undefined;
-  if (refused !== undefined) {
-    return new AuthError(
-      'INVALID_CLIENT',
-      `the hub at ${tokenEndpoint} refused client ${clientId} (${refused}). Check the client id and secret ` +
-        '(OUTPOST_CLIENT_ID, OUTPOST_CLIENT_SECRET), and that they belong to this hub.',
-      { cause: error },
-    );
+  const said = refusalIn(reply) ?? (hasChallenge ? `status ${status}` : undefined);
+  if (said === undefined) {
+    return invalid(options, `its status is ${status}`);
   }
-  if (
-    error instanceof oauth.OperationProcessingError ||
-    error instanceof oauth.UnsupportedOperationError
-  ) {
-    return new ProtocolError(
-      'RESPONSE_INVALID',
-      `${tokenEndpoint} did not answer like an OAuth token endpoint: ${errorText(error)}. Check the hub's URL.`,
-      { cause: error },
-    );
-  }
-  return error;
+  return new AuthError(
+    'INVALID_CLIENT',
+    `the hub at ${tokenEndpoint} refused client ${clientId} (${said}). Check the client id and secret ` +
+      '(OUTPOST_CLIENT_ID, OUTPOST_CLIENT_SECRET), and that they belong to this hub.',
+  );
+}
+
+function invalid({ tokenEndpoint }: ClientCredentialsOptions, what: string): ProtocolError {
+  return new ProtocolError(
+    'RESPONSE_INVALID',
+    `${tokenEndpoint} did not answer like an OAuth token endpoint: ${what}. Check the hub's URL.`,
+  );
 }

@@ -2,12 +2,14 @@
  * The grants by which an application signs a person in, as the hub answers them: one token for each resource server, a refresh
  * token with each (protocol.md 2.6; RFC 8628). Applications have an id and no secret.
  */
-import { AuthError, ProtocolError, UnavailableError } from '../../base/errors.ts';
+import { AuthError, ProtocolError } from '../../base/errors.ts';
 import { DEVICE_GRANT } from '../../protocol/oauth.ts';
 import type { DeviceAuthorization, PersonTokenResponse } from '../../protocol/oauth.ts';
-import { HttpTransport, retryAfterMs } from '../http/http-transport.ts';
+import { HttpTransport } from '../http/http-transport.ts';
 import type { HttpTransportOptions } from '../http/http-transport.ts';
 import { parseServerUrl } from '../http/secure-url.ts';
+import { refusalIn, sendForm } from './token-request.ts';
+import type { TokenReply } from './token-request.ts';
 
 /** Settings of {@link PersonGrants}. */
 export interface PersonGrantsOptions extends Omit<HttpTransportOptions, 'serverName'> {
@@ -22,21 +24,16 @@ export type DevicePoll =
   | { readonly state: 'slow-down' }
   | { readonly state: 'granted'; readonly tokens: PersonTokenResponse };
 
-interface FormReply {
-  readonly status: number;
-  readonly body: Readonly<Record<string, unknown>>;
-}
-
 /** Asks a hub for the tokens of a person. Every method throws UnavailableError when the hub cannot be asked. */
 export class PersonGrants {
   readonly hubUrl: string;
-  readonly #options: PersonGrantsOptions;
+  readonly #appId: string;
   readonly #transport: HttpTransport;
 
   /** @throws ConfigError when the URL is plain http to another machine. */
   constructor(options: PersonGrantsOptions) {
     this.hubUrl = parseServerUrl(options.hubUrl, 'the URL of the hub').href.replace(/\/+$/, '');
-    this.#options = options;
+    this.#appId = options.appId;
     this.#transport = new HttpTransport({ ...options, serverName: 'the hub' });
   }
 
@@ -86,28 +83,17 @@ export class PersonGrants {
       idempotent,
       signal,
     }: { readonly idempotent: boolean; readonly signal?: AbortSignal | undefined },
-  ): Promise<FormReply> {
-    const form = new URLSearchParams({ ...fields, client_id: this.#options.appId });
-    const reply = await this.#transport.send({
-      method: 'POST',
+  ): Promise<TokenReply> {
+    return await sendForm(this.#transport, {
       url: new URL(`${this.hubUrl}/v2/oauth2/${path}`),
-      headers: { 'content-type': 'application/x-www-form-urlencoded' },
-      body: form.toString(),
+      fields: { ...fields, client_id: this.#appId },
       idempotent,
-      ...(signal === undefined ? {} : { signal }),
+      signal,
+      server: `the hub at ${this.hubUrl}`,
     });
-    const waitMs = retryAfterMs(reply.headers, this.#options.clock?.now() ?? 0);
-    if (reply.status === 429 || reply.status >= 500) {
-      throw new UnavailableError(
-        reply.status === 429 ? 'RATE_LIMITED' : 'HUB_UNREACHABLE',
-        `the hub at ${this.hubUrl} answered ${reply.status} to a request for tokens. Try again ${waitMs === undefined ? 'later' : `in ${Math.ceil(waitMs / 1000)} s`}.`,
-        { details: { status: reply.status } },
-      );
-    }
-    return { status: reply.status, body: objectOf(reply.text) };
   }
 
-  #tokens(reply: FormReply): PersonTokenResponse {
+  #tokens(reply: TokenReply): PersonTokenResponse {
     const { body } = reply;
     if (reply.status !== 200) {
       throw this.#refusal(reply);
@@ -122,12 +108,12 @@ export class PersonGrants {
     return body as unknown as PersonTokenResponse;
   }
 
-  #refusal(reply: FormReply): AuthError | ProtocolError {
-    const { error, error_description: description } = reply.body;
-    if (typeof error !== 'string') {
+  #refusal(reply: TokenReply): AuthError | ProtocolError {
+    const { error } = reply.body;
+    const why = refusalIn(reply);
+    if (why === undefined) {
       return this.#invalid(reply);
     }
-    const why = typeof description === 'string' ? `${error}: ${description}` : error;
     return new AuthError(
       error === 'invalid_scope' ? 'SCOPE_MISSING' : 'TOKEN_REJECTED',
       `the hub at ${this.hubUrl} does not sign you in (${why}).`,
@@ -135,21 +121,11 @@ export class PersonGrants {
     );
   }
 
-  #invalid(reply: FormReply): ProtocolError {
+  #invalid(reply: TokenReply): ProtocolError {
     return new ProtocolError(
       'RESPONSE_INVALID',
       `${this.hubUrl} answered ${reply.status} to a request for tokens, and not as a hub does that people can sign in at. Check the URL, and that the hub is not older than this program.`,
       { details: { status: reply.status } },
     );
-  }
-}
-
-function objectOf(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    // A page of a proxy, for one; whoever needs the fields says that they are missing.
-    return {};
   }
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 
 import type { Clock } from '../../../src/base/clock.ts';
-import { ProtocolError } from '../../../src/base/errors.ts';
-import { Throttle, fetchWithinBodyBound } from '../../../src/sdk/throttle.ts';
+import { Throttle } from '../../../src/sdk/throttle.ts';
 
 /** A clock whose time passes only while somebody waits for it. */
 class PatientClock implements Clock {
@@ -90,59 +89,5 @@ describe('throttle', () => {
     await clock.run();
     await next;
     assert.equal(clock.nowMs, 10_000);
-  });
-
-  it('refuses bodies above 5 MB, sent or received, unless it is turned off', async () => {
-    let sent = 0;
-    let isEnabled = true;
-    let answer = '{}';
-    const inner: typeof fetch = async () => {
-      sent += 1;
-      return await Promise.resolve(
-        new Response(answer, { headers: { 'content-length': String(answer.length) } }),
-      );
-    };
-    const bounded = fetchWithinBodyBound(inner, () => isEnabled);
-    const url = 'http://localhost/';
-    const isTooLarge = (error: unknown): boolean =>
-      error instanceof ProtocolError &&
-      error.code === 'PAYLOAD_TOO_LARGE' &&
-      error.message.includes('throttlingEnabled');
-    const large = 'x'.repeat(5_000_001);
-    await assert.rejects(bounded(url, { method: 'POST', body: large }), isTooLarge);
-    assert.equal(sent, 0);
-    answer = large;
-    await assert.rejects(bounded(url), isTooLarge);
-    isEnabled = false;
-    assert.equal((await bounded(url, { method: 'POST', body: large })).status, 200);
-  });
-
-  it('counts an answer that does not tell its length', async () => {
-    const parts = async (count: number): Promise<Response> => {
-      const part = new Uint8Array(1_000_000);
-      const body = new ReadableStream<Uint8Array>({
-        start: (controller) => {
-          for (let index = 0; index < count; index += 1) {
-            controller.enqueue(part);
-          }
-          controller.close();
-        },
-      });
-      return await Promise.resolve(new Response(body, { status: 201 }));
-    };
-    let count = 5;
-    const bounded = fetchWithinBodyBound(
-      async () => await parts(count),
-      () => true,
-    );
-    const small = await bounded('http://localhost/');
-    assert.equal(small.status, 201);
-    assert.equal((await small.arrayBuffer()).byteLength, 5_000_000);
-    count = 6;
-    const large = await bounded('http://localhost/');
-    await assert.rejects(
-      large.arrayBuffer(),
-      (error: unknown) => error instanceof ProtocolError && error.code === 'PAYLOAD_TOO_LARGE',
-    );
   });
 });
