@@ -10,6 +10,8 @@ import { ClientRegistry } from '../../src/hub/auth/client-registry.ts';
 import { taskGroupQueueName } from '../../src/hub/broker/topology-table.ts';
 import { LEASE_TTL_MS } from '../../src/hub/catalogue/lease.ts';
 import { openDatabase } from '../../src/hub/db/database.ts';
+import { expiredTasks } from '../../src/hub/tasks/lost-tasks.ts';
+import { storeResults } from '../../src/hub/tasks/result-store.ts';
 import { TaskUpkeep } from '../../src/hub/tasks/task-upkeep.ts';
 import { dialAmqp } from '../../src/transport/amqp/connection.ts';
 import { eventually } from '../support/eventually.ts';
@@ -359,6 +361,23 @@ describe('a hub in trouble', () => {
       );
       assert.equal((expired['outpost'] as { provisional?: boolean }).provisional, undefined);
       assert.equal((await document(young))['status'], 'waiting-for-ep');
+    });
+
+    it('not as TASK_EXPIRED when an agent took them while that was being decided', async () => {
+      const { tasks } = await fixture.plane.tasks.submit(submission(endpoint, 1));
+      const [taskId = ''] = Object.values(tasks).flat();
+      const change = async (values: { created_at?: Date; received_at?: Date }): Promise<void> => {
+        await direct.updateTable('tasks').set(values).where('id', '=', taskId).execute();
+      };
+      await change({ created_at: new Date(Date.now() - 7_200_000) });
+      const failures = await expiredTasks(direct, { ttlMs: 3_600_000, count: 10 });
+      assert.deepEqual(
+        failures.map((failure) => failure.taskId),
+        [taskId],
+      );
+      await change({ received_at: new Date() });
+      await storeResults(direct, failures);
+      assert.notEqual((await document(taskId))['status'], 'failed');
     });
   });
 });

@@ -54,12 +54,13 @@ export async function expiredTasks(
     where completed_at is null and received_at is null
       and created_at < now() - ${ttlMs} * interval '1 millisecond'
     limit ${count}`.execute(db);
-  return rows.map(({ id, endpoint_id: endpointId, created_at: createdAt }) =>
-    hubFailure(id, endpointId, {
+  return rows.map(({ id, endpoint_id: endpointId, created_at: createdAt }) => ({
+    ...hubFailure(id, endpointId, {
       code: 'TASK_EXPIRED',
       message:
         `No agent of endpoint ${endpointId} has taken this task since ${createdAt.toISOString()}, which is longer than a task may ` +
         'wait. Start the agent, or choose another endpoint, and submit it again',
     }),
-  );
+    isOfUnreceived: true,
+  }));
 }

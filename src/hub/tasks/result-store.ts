@@ -22,6 +22,8 @@ export interface IncomingResult {
   readonly output: string | null;
   /** The hub's own guess: it gives way to a real result, and never takes the place of another one. */
   readonly isProvisional?: boolean;
+  /** Only for a task that no agent has received; one that was received meanwhile goes on. */
+  readonly isOfUnreceived?: boolean;
 }
 
 /** A result that belongs on its group's queue. */
@@ -84,12 +86,14 @@ function storeStatement(batch: readonly IncomingResult[]): ReturnType<typeof sql
         ${starts}::int[],
         ${batch.map(({ body }) => body.length)}::int[],
         ${batch.map(({ output }) => output)}::text[],
-        ${batch.map(({ isProvisional }) => isProvisional === true)}::boolean[]
-      ) as i(id, endpoint_id, state, start, length, output, provisional)
+        ${batch.map(({ isProvisional }) => isProvisional === true)}::boolean[],
+        ${batch.map(({ isOfUnreceived }) => isOfUnreceived === true)}::boolean[]
+      ) as i(id, endpoint_id, state, start, length, output, provisional, unreceived)
     ), held as (
       select t.id from tasks t join incoming i on i.id = t.id and i.endpoint_id = t.endpoint_id
       -- Not "is null": on a table that just grew the planner would read the whole index of open tasks.
-      where coalesce(t.completed_at, 'infinity') = 'infinity' or (t.provisional and not i.provisional)
+      where (coalesce(t.completed_at, 'infinity') = 'infinity' or (t.provisional and not i.provisional))
+        and (t.received_at is null or not i.unreceived)
       order by t.id for update of t
     ), stored as (
       update tasks t set
