@@ -28,8 +28,10 @@ function daemonsOf(home: string, name: string): number[] {
       try {
         const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
         const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+        // After the options of Node.
+        const given = words.slice(words.indexOf(DAEMON), -1);
         return (
-          words[1] === DAEMON && words[2] === name && environment.includes(`OUTPOST_HOME=${home}`)
+          given[0] === DAEMON && given[1] === name && environment.includes(`OUTPOST_HOME=${home}`)
         );
       } catch {
         // It has ended meanwhile.
