@@ -225,6 +225,17 @@ describe('HTTP transport', () => {
     assert.equal(sockets.size, 1);
   });
 
+  it('sends no more once there is an answer', async () => {
+    const url = await serve((_request, response) => response.writeHead(413).end('enough'));
+    const transport = new HttpTransport({ serverName: 'the hub' });
+    const body = Buffer.alloc(50_000_000);
+    const reply = await transport.send({ method: 'POST', url, body, idempotent: false });
+    assert.deepEqual([reply.status, reply.text], [413, 'enough']);
+    await eventually(() => {
+      assert.equal(sockets.size, 0);
+    });
+  });
+
   it('gives up a TLS handshake that does not end, before anything was sent', async () => {
     const port = (await listen(createSocketServer((socket) => socket.resume()))).port;
     const { signal } = new AbortController();

@@ -6,7 +6,7 @@
 import { errorText } from '../../base/errors.ts';
 import { processEnvironment } from '../../config/config-sources.ts';
 import { hubEnvironment, readHubConfig } from '../../config/hub-config.ts';
-import { JsonHttpClient } from '../../transport/http/json-client.ts';
+import { HttpTransport } from '../../transport/http/http-transport.ts';
 import { defineCommand } from '../command-line.ts';
 import { printFields, printJson } from '../output.ts';
 import { runningDevHub } from './dev-record.ts';
@@ -54,20 +54,20 @@ export const status = defineCommand(
 
 async function askHealth(url: string, ca: string | undefined): Promise<Answer> {
   try {
-    const http = new JsonHttpClient({
-      baseUrl: url,
-      setting: 'URL of the hub',
+    // No credentials are sent, so that plain http will do.
+    const transport = new HttpTransport({
       serverName: 'the hub',
       timeoutMs: HEALTH_TIMEOUT_MS,
       retries: 0,
       ...(ca !== undefined && { ca }),
     });
-    const reply = await http.request({ method: 'GET', path: '/v1/health', idempotent: true });
-    const health = (reply.body ?? {}) as Health;
-    if (health.checks === undefined) {
+    const health = new URL(`${url}/v1/health`);
+    const reply = await transport.send({ method: 'GET', url: health, idempotent: true });
+    const found = JSON.parse(reply.text) as Health;
+    if (found.checks === undefined) {
       return { kind: 'silent', reason: `what answers at ${url} is no hub` };
     }
-    return { kind: 'answered', isReady: reply.status === 200, health };
+    return { kind: 'answered', isReady: reply.status === 200, health: found };
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     return { kind: 'silent', reason: errorText(cause ?? error) };

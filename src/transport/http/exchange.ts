@@ -5,7 +5,7 @@
  * it is first used. It is taken where a caller brings one, for a proxy.
  */
 import { Agent as PlainAgent, request as plainRequest } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 
@@ -47,8 +47,9 @@ export type HttpExchange = (url: URL, request: OutgoingRequest) => Promise<Incom
 export function overSockets(ca: string | undefined, connectMs = CONNECT_MS): HttpExchange {
   return async (url, { method, headers, body, signal }) => {
     const isTls = url.protocol === 'https:';
+    let outgoing: ClientRequest | undefined;
     const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
-      const outgoing = (isTls ? tlsRequest : plainRequest)(
+      outgoing = (isTls ? tlsRequest : plainRequest)(
         url,
         {
           method,
@@ -71,8 +72,22 @@ export function overSockets(ca: string | undefined, connectMs = CONNECT_MS): Htt
       const value = incoming.headers[name.toLowerCase()];
       return value === undefined ? null : String(value);
     };
-    return { status: incoming.statusCode ?? 0, headers: { get }, body: incoming };
+    return { status: incoming.statusCode ?? 0, headers: { get }, body: bodyOf(incoming, outgoing) };
   };
+}
+
+/** What comes back. A server that has answered reads no more: what it was not sent yet would keep connection and process busy for nothing. */
+async function* bodyOf(
+  incoming: IncomingMessage,
+  outgoing: ClientRequest | undefined,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* incoming as AsyncIterable<Uint8Array>;
+  } finally {
+    if (outgoing?.writableFinished === false) {
+      outgoing.destroy();
+    }
+  }
 }
 
 /** Over a fetch that the caller brings. */

@@ -159,7 +159,7 @@ function grantedToken(
     throw invalid(options, `its token_type is ${JSON.stringify(type)} and not bearer`);
   }
   // Some servers write the number as a text.
-  const lifetimeS = expiresIn === undefined ? EXPIRES_IN_S : Number(expiresIn);
+  const lifetimeS = Number(expiresIn ?? EXPIRES_IN_S);
   if (!(lifetimeS >= 0 && lifetimeS < Infinity)) {
     throw invalid(options, `its expires_in is ${JSON.stringify(expiresIn)} and no number of seconds`); // prettier-ignore
   }
