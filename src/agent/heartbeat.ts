@@ -5,6 +5,7 @@
  * task states have changed. What a report carried and the broker did not confirm goes with the next one. Heartbeats start before
  * work and stop after it; the last one says `active: false`.
  */
+import { PERIOD_TOLERANCE } from '../base/clock.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
@@ -14,8 +15,6 @@ import type { ConfirmPublisher } from '../transport/amqp/publisher.ts';
 import type { TaskStatuses } from './task-statuses.ts';
 
 const STATUS_INTERVAL_MS = 1_000;
-/** Part of a period that a report may come sooner or later. */
-const TOLERANCE = 1 / 12;
 
 /** Where heartbeats go at the moment. */
 interface Route {
@@ -123,7 +122,7 @@ export class Heartbeat {
         }
       }, this.#unexpected);
     };
-    const tolerance = { toleranceMs: this.#periodMs * TOLERANCE };
+    const tolerance = { toleranceMs: this.#periodMs * PERIOD_TOLERANCE };
     this.#timer = this.#options.clock.after(this.#periodMs, onPeriod, tolerance);
   }
 

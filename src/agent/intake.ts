@@ -11,7 +11,7 @@
  * N2 A consumer that lives but gets nothing is found out: every PROBE_PERIOD_MS the broker is asked on the consumer's own channel.
  */
 import type { Clock, Timer } from '../base/clock.ts';
-import { systemClock } from '../base/clock.ts';
+import { PERIOD_TOLERANCE, systemClock } from '../base/clock.ts';
 import { ComputeError, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { detach } from '../base/logger.ts';
@@ -21,7 +21,6 @@ import type { SetUpEnded } from '../transport/amqp/end-cause.ts';
 
 /** Two frames each: an idle agent has 6 ms of processor time for this long. */
 const PROBE_PERIOD_MS = 30_000;
-const PROBE_TOLERANCE_MS = 2_500;
 
 /** Deliveries without an ack, of whatever size. Enough for any number of places, since an ack waits for the journal and not for the task. */
 const PREFETCH_OF_ANY_SIZE_MAX = 64;
@@ -226,7 +225,7 @@ export class Intake {
     const probe = (): void => {
       detach(this.#options.logger, 'probing the consumer', this.#probe(consumer, idleSince));
     };
-    const tolerance = { toleranceMs: PROBE_TOLERANCE_MS };
+    const tolerance = { toleranceMs: PROBE_PERIOD_MS * PERIOD_TOLERANCE };
     this.#probeTimer = this.#clock.after(PROBE_PERIOD_MS, probe, tolerance);
   }
 

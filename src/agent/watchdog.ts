@@ -5,12 +5,11 @@
  * days: the worker host is asked for a sign of life, not for a result. An attempt to reconnect that is on schedule is progress, so an
  * outage of hub or broker is none of the watchdog's business. When this process itself was stopped or starved, everybody starts anew.
  */
+import { PERIOD_TOLERANCE } from '../base/clock.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 
 const PERIOD_MS = 30_000;
-/** Part of a period that a look may come sooner or later. */
-const TOLERANCE = 1 / 12;
 
 /** After how many of its limits without progress a loop counts as stuck: starting it again got one of them. */
 const STUCK_FACTOR = 2;
@@ -127,7 +126,7 @@ export class Watchdog {
         this.#arm();
         this.#check();
       },
-      { background: true, toleranceMs: this.#periodMs * TOLERANCE },
+      { background: true, toleranceMs: this.#periodMs * PERIOD_TOLERANCE },
     );
   }
 

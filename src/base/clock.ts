@@ -29,34 +29,30 @@ export interface TimerOptions {
   readonly toleranceMs?: number;
 }
 
+/** Part of its period by which what comes regularly, and need not come on time, may come sooner or later. */
+export const PERIOD_TOLERANCE = 1 / 12;
+
 /** The machine's own clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
-  after: (delayMs, callback, { background = false, toleranceMs = 0 } = {}) => {
-    let isOver = false;
-    const end = (): void => {
-      isOver = true;
-      clearTimeout(handle);
-      tolerant.delete(timer);
-    };
-    const fire = (): void => {
-      if (!isOver) {
-        end();
-        callback();
-      }
-    };
-    const handle = setTimeout(fire, delayMs + toleranceMs);
-    if (background) {
-      handle.unref();
-    }
-    const timer = { fromMs: performance.now() + delayMs - toleranceMs, fire, cancel: end };
-    if (toleranceMs > 0) {
-      tolerant.add(timer);
-    }
-    return timer;
-  },
+  after: (delayMs, callback, { background = false, toleranceMs = 0 } = {}) =>
+    toleranceMs > 0
+      ? startTolerant(delayMs, callback, background, toleranceMs)
+      : startTimer(delayMs, callback, background),
 };
+
+function startTimer(delayMs: number, callback: () => void, background: boolean): Timer {
+  const handle = setTimeout(callback, delayMs);
+  if (background) {
+    handle.unref();
+  }
+  return {
+    cancel: (): void => {
+      clearTimeout(handle);
+    },
+  };
+}
 
 interface TolerantTimer extends Timer {
   /** Monotonic time from which on it may fire. */
@@ -65,6 +61,32 @@ interface TolerantTimer extends Timer {
 }
 
 const tolerant = new Set<TolerantTimer>();
+
+function startTolerant(
+  delayMs: number,
+  callback: () => void,
+  background: boolean,
+  toleranceMs: number,
+): Timer {
+  const fire = (): void => {
+    // It may have been cancelled since it was told to fire.
+    if (tolerant.has(timer)) {
+      timer.cancel();
+      callback();
+    }
+  };
+  const latest = startTimer(delayMs + toleranceMs, fire, background);
+  const timer: TolerantTimer = {
+    fromMs: performance.now() + delayMs - toleranceMs,
+    fire,
+    cancel: (): void => {
+      latest.cancel();
+      tolerant.delete(timer);
+    },
+  };
+  tolerant.add(timer);
+  return timer;
+}
 
 /** Fires, in a turn of its own, what may fire now. For what wakes the process at regular intervals anyway. */
 export function coalesceTimers(): void {

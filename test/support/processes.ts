@@ -1,12 +1,10 @@
 /** What tests ask about processes that are not their children. */
-import { readProcessFile } from '../../src/base/processes.ts';
+import { processIdentity } from '../../src/hub/dev/process-identity.ts';
 
 /**
  * Whether a process runs. One that has ended counts as gone, also while nobody has reaped it: the first process of a machine or container,
  * which inherits the orphans, may take seconds for that, and signal 0 reaches them until then.
  */
 export function isAlive(pid: number): boolean {
-  const stat = readProcessFile(pid, 'stat');
-  const state = stat.slice(stat.lastIndexOf(')') + 2)[0];
-  return state !== undefined && state !== 'Z' && state !== 'X';
+  return processIdentity(pid) !== undefined;
 }

@@ -61,13 +61,16 @@ async function askHealth(url: string, ca: string | undefined): Promise<Answer> {
       retries: 0,
       ...(ca !== undefined && { ca }),
     });
-    const health = new URL(`${url}/v1/health`);
-    const reply = await transport.send({ method: 'GET', url: health, idempotent: true });
-    const found = JSON.parse(reply.text) as Health;
-    if (found.checks === undefined) {
+    const reply = await transport.send({
+      method: 'GET',
+      url: new URL(`${url}/v1/health`),
+      idempotent: true,
+    });
+    const health = JSON.parse(reply.text) as Health;
+    if (health.checks === undefined) {
       return { kind: 'silent', reason: `what answers at ${url} is no hub` };
     }
-    return { kind: 'answered', isReady: reply.status === 200, health: found };
+    return { kind: 'answered', isReady: reply.status === 200, health };
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     return { kind: 'silent', reason: errorText(cause ?? error) };

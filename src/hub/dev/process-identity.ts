@@ -31,7 +31,7 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
   // The command name stands in brackets and may itself hold spaces and brackets.
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
   const startTicks = fields?.[19];
-  if (fields === undefined || startTicks === undefined || fields[0] === 'Z') {
+  if (fields === undefined || startTicks === undefined || /^[ZX]$/.test(fields[0] ?? '')) {
     return undefined;
   }
   return { pid, startTicks, bootId: readProc('/proc/sys/kernel/random/boot_id') ?? '' };

@@ -8,14 +8,14 @@ import { Agent as PlainAgent, request as plainRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
+import type { SecureContext } from 'node:tls';
 
-import { trustOptions } from '../tls/trust.ts';
+import { trusting } from '../tls/trust.ts';
 
 /** Idle connections are closed before servers and proxies do it, so that a request does not meet one that just was. */
 const IDLE_MS = 4_000;
 /** For the connection and its TLS handshake; what waits longer has not sent anything. */
 const CONNECT_MS = 10_000;
-const AGENTS_KEPT = 8;
 
 /** Code of the error when there was no connection in time. */
 export const CONNECT_TIMEOUT = 'CONNECT_TIMEOUT';
@@ -47,21 +47,17 @@ export type HttpExchange = (url: URL, request: OutgoingRequest) => Promise<Incom
 export function overSockets(ca: string | undefined, connectMs = CONNECT_MS): HttpExchange {
   return async (url, { method, headers, body, signal }) => {
     const isTls = url.protocol === 'https:';
-    let outgoing: ClientRequest | undefined;
+    const outgoing = (isTls ? tlsRequest : plainRequest)(url, {
+      method,
+      headers: {
+        ...headers,
+        ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
+      },
+      agent: isTls ? tlsAgent(ca) : plainAgent,
+      signal,
+    });
     const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
-      outgoing = (isTls ? tlsRequest : plainRequest)(
-        url,
-        {
-          method,
-          headers: {
-            ...headers,
-            ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
-          },
-          agent: isTls ? tlsAgent(ca) : plainAgent,
-          signal,
-        },
-        resolve,
-      );
+      outgoing.on('response', resolve);
       outgoing.on('error', reject);
       outgoing.on('socket', (socket) => {
         endUnlessConnected(socket, isTls, connectMs);
@@ -79,12 +75,12 @@ export function overSockets(ca: string | undefined, connectMs = CONNECT_MS): Htt
 /** What comes back. A server that has answered reads no more: what it was not sent yet would keep connection and process busy for nothing. */
 async function* bodyOf(
   incoming: IncomingMessage,
-  outgoing: ClientRequest | undefined,
+  outgoing: ClientRequest,
 ): AsyncGenerator<Uint8Array> {
   try {
     yield* incoming as AsyncIterable<Uint8Array>;
   } finally {
-    if (outgoing?.writableFinished === false) {
+    if (!outgoing.writableFinished) {
       outgoing.destroy();
     }
   }
@@ -113,19 +109,16 @@ async function* nothing(): AsyncGenerator<Uint8Array> {
 /** Idle connections neither keep the process alive nor stay. */
 const kept = { keepAlive: true, timeout: IDLE_MS } as const;
 const plainAgent = new PlainAgent(kept);
-const tlsAgents = new Map<string | undefined, TlsAgent>();
+const tlsAgentOfSystem = new TlsAgent(kept);
+const tlsAgents = new WeakMap<SecureContext, TlsAgent>();
 
-/** A process has one set of authorities; tests have some. */
 function tlsAgent(ca: string | undefined): TlsAgent {
-  let agent = tlsAgents.get(ca);
-  if (agent === undefined) {
-    agent = new TlsAgent({ ...kept, ...trustOptions(ca) });
-    tlsAgents.set(ca, agent);
-    const [oldest] = tlsAgents.keys();
-    if (tlsAgents.size > AGENTS_KEPT) {
-      tlsAgents.delete(oldest);
-    }
+  if (ca === undefined) {
+    return tlsAgentOfSystem;
   }
+  const secureContext = trusting(ca);
+  const agent = tlsAgents.get(secureContext) ?? new TlsAgent({ ...kept, secureContext });
+  tlsAgents.set(secureContext, agent);
   return agent;
 }
 
