@@ -126,6 +126,35 @@ describe('client credentials', () => {
     await assert.rejects(source().accessToken(), ProtocolError);
   });
 
+  it('takes what servers write for a life, and refuses what is no bearer token', async () => {
+    const answer = (body: Record<string, unknown>): void => {
+      hub.misbehave('/token', { status: 200, body: { access_token: 't', ...body } });
+    };
+    for (const [expiresIn, lifeS] of [
+      ['60', 60],
+      [null, 300],
+      [undefined, 300],
+    ] as const) {
+      answer({ token_type: 'Bearer', ...(expiresIn !== undefined && { expires_in: expiresIn }) });
+      const tokens = source();
+      assert.equal(await tokens.accessToken(), 't');
+      nowMs += (lifeS * 1000) / 2 - 1_000;
+      assert.equal(await tokens.accessToken(), 't');
+      nowMs += 2_000;
+      assert.notEqual(await tokens.accessToken(), 't');
+    }
+    for (const [body, what] of [
+      [{ token_type: 'mac' }, /token_type is "mac"/],
+      [{}, /token_type/],
+      [{ token_type: 'bearer', access_token: '' }, /no access_token/],
+      [{ token_type: 'bearer', expires_in: 'soon' }, /expires_in is "soon"/],
+      [{ token_type: 'bearer', expires_in: -1 }, /expires_in is -1/],
+    ] as const) {
+      answer(body);
+      await assert.rejects(source().accessToken(), { code: 'RESPONSE_INVALID', message: what });
+    }
+  });
+
   it('refuses plain http to another machine before anything is sent', () => {
     assert.throws(() => source({ tokenEndpoint: 'http://hub.example.org/token' }), ConfigError);
     assert.throws(() => source({ tokenEndpoint: 'http://127.0.0.1.example.org/' }), /plain http/);

@@ -210,6 +210,14 @@ describe('HTTP transport', () => {
         });
         answer = (response) => response.end(large.slice(1));
         assert.equal((await send(url, {}, bounded)).text.length, 5_000_000);
+        // Without a length, in parts.
+        answer = (response) => {
+          response.writeHead(201);
+          response.write(large.slice(2));
+          return response.end('x');
+        };
+        const inParts = await send(url, {}, bounded);
+        assert.deepEqual([inParts.status, inParts.text.length], [201, 5_000_000]);
         answer = (response) => response.end(large);
         assert.equal((await send(url, { method: 'POST', body: large })).text, large);
       });
@@ -226,14 +234,30 @@ describe('HTTP transport', () => {
   });
 
   it('sends no more once there is an answer', async () => {
-    const url = await serve((_request, response) => response.writeHead(413).end('enough'));
+    let count = 0;
+    const server = createSocketServer((socket) => {
+      socket.once('data', () => {
+        socket.pause();
+        socket.write('HTTP/1.1 413 Too Large\r\ncontent-length: 6\r\n\r\nenough');
+      });
+      socket.on('data', (chunk) => {
+        count += chunk.length;
+      });
+      // What was on its way when the client left is cut off.
+      socket.on('error', () => undefined);
+    });
+    const url = await listen(server);
     const transport = new HttpTransport({ serverName: 'the hub' });
     const body = Buffer.alloc(50_000_000);
     const reply = await transport.send({ method: 'POST', url, body, idempotent: false });
     assert.deepEqual([reply.status, reply.text], [413, 'enough']);
+    for (const socket of sockets) {
+      socket.resume();
+    }
     await eventually(() => {
       assert.equal(sockets.size, 0);
     });
+    assert.ok(count < body.length, `${count} bytes came`);
   });
 
   it('gives up a TLS handshake that does not end, before anything was sent', async () => {

@@ -66,6 +66,7 @@ describe('the runner of the suites', () => {
       `it('a', () => { Promise.reject(new Error('floating')); });`,
       /floating/,
     ],
+    // The text of a run that must fail on it: a test that is alone hides the others.
     ['a test that is the only one', `it.only('a', () => {});`, /ended with code 1/],
   ] as const) {
     it(`counts as a failure: ${what}`, async () => {

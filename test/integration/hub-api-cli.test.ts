@@ -178,6 +178,9 @@ describe('the hub command', function () {
     const status = await hub(['status', '--json'], env);
     assert.equal(status.code, 0, status.stdout);
     assert.equal(json(status)['ready'], true);
+    // Without TLS, at an address that is none of loopback's: nothing secret is sent.
+    const plain = { ...env, OUTPOST_HUB_URL: `http://0.0.0.0:${port}` };
+    assert.equal(json(await hub(['status', '--json'], plain))['ready'], true);
     const taken = await hub(['start'], env);
     assert.equal(taken.code, 75);
     assert.match(taken.stderr, new RegExp(`${port}.*OUTPOST_HUB_PORT`));
